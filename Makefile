@@ -1,0 +1,51 @@
+# Bestex. `make help` lists the targets.
+SHELL := /bin/sh
+.DEFAULT_GOAL := help
+VENV := .venv
+PYTHON ?= python3
+BIN := $(VENV)/bin
+ARGS ?=
+
+.PHONY: help demo serve test check format bench clean
+
+help: ## list the targets
+	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+# One stamp per kind of installation, so that `make demo` does not wait for test tools.
+$(VENV)/run.stamp: pyproject.toml
+	@command -v uv >/dev/null 2>&1 && uv venv -q --allow-existing --python $(PYTHON) $(VENV) || $(PYTHON) -m venv $(VENV)
+	@echo "installing bestex into $(VENV) ..."
+	@if command -v uv >/dev/null 2>&1; then uv pip install -q --python $(BIN)/python -e .; \
+	else $(BIN)/python -m pip install -q --disable-pip-version-check -e .; fi
+	@touch $@
+
+$(VENV)/dev.stamp: $(VENV)/run.stamp
+	@echo "installing the test tools ..."
+	@if command -v uv >/dev/null 2>&1; then uv pip install -q --python $(BIN)/python -e '.[dev]'; \
+	else $(BIN)/python -m pip install -q --disable-pip-version-check -e '.[dev]'; fi
+	@touch $@
+
+demo: $(VENV)/run.stamp ## ten orders on a paper market, live in this terminal (ARGS=--exit ends after the summary)
+	@$(BIN)/bestex demo $(ARGS)
+
+serve: $(VENV)/run.stamp ## the server on SQLite and the paper cluster
+	@$(BIN)/bestex serve $(ARGS)
+
+test: check ## all tests and checks
+	$(BIN)/pytest -n auto $(ARGS)
+
+check: $(VENV)/dev.stamp ## ruff, mypy --strict, import-linter
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: $(VENV)/dev.stamp ## format the code
+	$(BIN)/ruff check --fix-only .
+	$(BIN)/ruff format .
+
+bench: $(VENV)/dev.stamp ## every figure of the README (ARGS=orders or ARGS=quotes for one)
+	@$(BIN)/python -m bench $(ARGS)
+
+clean: ## remove the environment and caches
+	rm -rf $(VENV) .mypy_cache .ruff_cache .import_linter_cache .hypothesis build dist
