@@ -1,0 +1,165 @@
+"""From a client's request to an order on disk; and the client's way to take it back."""
+
+from collections.abc import Callable
+
+import msgspec
+
+from bestex.errors import InvalidOrder, NoRoute, StaleVersion
+from bestex.market.tokens import Tokens
+from bestex.orders.amount import to_raw, to_units
+from bestex.orders.events import Accepted, Canceled, CancelRequested, Event
+from bestex.orders.order import IdempotencyKeys, Order, OrderType, Terms, new_order_id, request_hash, utc
+from bestex.orders.reduce import advance
+from bestex.orders.status import Status
+from bestex.ports import Acceptance, Bus, Change, Clock, Entropy, Store
+from bestex.types import OrderId, Token
+
+
+class OrderRequest(msgspec.Struct, frozen=True, kw_only=True):
+    """A well-formed request; whether it makes sense is for `Intake` to say."""
+
+    type: OrderType
+    token_in: str
+    """Symbol or mint address."""
+    token_out: str
+    amount_in: str
+    """Token units, as decimal text."""
+    user_id: str
+    slippage_bps: int | None = None
+    priority: int = 0
+    client_order_id: str | None = None
+    max_retries: int | None = None
+    idempotency_key: str | None = None
+
+
+class Intake:
+    """Takes orders in, and takes them back."""
+
+    def __init__(
+        self,
+        *,
+        store: Store,
+        bus: Bus,
+        clock: Clock,
+        entropy: Entropy,
+        tokens: Tokens,
+        has_pools: Callable[[Token, Token], bool],
+        slippage_bps: int,
+        max_attempts: int,
+    ) -> None:
+        self._store = store
+        self._bus = bus
+        self._clock = clock
+        self._entropy = entropy
+        self._tokens = tokens
+        self._has_pools = has_pools
+        self._slippage_bps = slippage_bps
+        self._max_attempts = max_attempts
+
+    async def place(self, request: OrderRequest) -> Acceptance:
+        """Store the order. When this returns, it is on disk; the same request again finds the same order.
+
+        Raises OrderDenied (nothing is stored), IdempotencyMismatch, StoreUnavailable.
+        """
+        terms = self._terms(request)
+        order, event = self._new_order(terms)
+        keys = IdempotencyKeys(
+            account=request.user_id,
+            request_hash=request_hash(terms),
+            client_order_id=request.client_order_id,
+            header_key=request.idempotency_key,
+        )
+        acceptance = await self._store.accept(order, event, keys)
+        if acceptance.created:
+            self._bus.wake()
+        return acceptance
+
+    async def cancel(self, order_id: OrderId) -> Order:
+        """Cancel an order, or ask for it once its transaction may land.
+
+        Raises OrderNotFound, and IllegalTransition when the order has ended or its swap has landed.
+        """
+        while True:
+            order = await self._store.order(order_id)
+            if order.cancel_requested and not order.is_terminal:
+                return order
+            event = self._cancellation(order)
+            after = advance(order, event)
+            try:
+                await self._store.record(Change(order=after, events=(event,)))
+            except StaleVersion:  # a worker was faster: look again
+                continue
+            return after
+
+    def _terms(self, request: OrderRequest) -> Terms:
+        token_in = self._tokens.find(request.token_in)
+        token_out = self._tokens.find(request.token_out)
+        if token_in.mint == token_out.mint:
+            raise InvalidOrder(f"tokenIn and tokenOut are both {token_in.symbol}")
+        in_amount = to_raw(request.amount_in, token_in.decimals)
+        if not self._has_pools(token_in, token_out):
+            raise NoRoute(f"no pool trades {token_in.symbol} against {token_out.symbol}; GET /api/pools lists them")
+        retries = self._max_attempts - 1
+        if request.max_retries is not None:
+            retries = min(retries, request.max_retries)
+        return Terms(
+            type=request.type,
+            user_id=request.user_id,
+            token_in=token_in.symbol,
+            token_out=token_out.symbol,
+            in_mint=str(token_in.mint),
+            out_mint=str(token_out.mint),
+            in_decimals=token_in.decimals,
+            out_decimals=token_out.decimals,
+            in_amount=in_amount,
+            slippage_bps=self._slippage_bps if request.slippage_bps is None else request.slippage_bps,
+            priority=request.priority,
+            max_retries=retries,
+            client_order_id=request.client_order_id,
+        )
+
+    def _new_order(self, terms: Terms) -> tuple[Order, Event]:
+        now_ms = self._clock.now_ms()
+        order = Order(
+            id=new_order_id(now_ms, self._entropy.bytes(10)),
+            terms=terms,
+            status=Status.PENDING,
+            seq=1,
+            created_at_ms=now_ms,
+            updated_at_ms=now_ms,
+            due_at_ms=now_ms,
+        )
+        event = Accepted(
+            order_id=order.id,
+            seq=1,
+            status=Status.PENDING,
+            at=utc(now_ms),
+            type=terms.type,
+            user_id=terms.user_id,
+            token_in=terms.token_in,
+            token_out=terms.token_out,
+            amount_in=to_units(terms.in_amount, terms.in_decimals),
+            in_amount=str(terms.in_amount),
+            slippage_bps=terms.slippage_bps,
+            priority=terms.priority,
+            client_order_id=terms.client_order_id,
+        )
+        return order, event
+
+    def _cancellation(self, order: Order) -> Event:
+        at = utc(self._clock.now_ms())
+        if order.status is Status.SUBMITTED:
+            return CancelRequested(
+                order_id=order.id,
+                seq=order.seq + 1,
+                status=order.status,
+                at=at,
+                explanation="the transaction may land: canceled only if it is proven dead",
+            )
+        return Canceled(
+            order_id=order.id,
+            seq=order.seq + 1,
+            status=Status.CANCELED,
+            at=at,
+            explanation="canceled by the client before anything was sent",
+        )

@@ -1,0 +1,59 @@
+"""The attempt: one signed transaction for an order."""
+
+from collections.abc import Mapping
+from enum import StrEnum
+
+import msgspec
+
+from bestex.types import BlockHeight, OrderId, Signature, Slot
+
+
+class AttemptState(StrEnum):
+    """`prepared -> sent -> landed | failed_on_chain | dead`."""
+
+    PREPARED = "prepared"
+    """Stored; after a crash it must be presumed sent."""
+    SENT = "sent"
+    LANDED = "landed"
+    FAILED_ON_CHAIN = "failed_on_chain"
+    DEAD = "dead"
+    """Proven never to land."""
+
+
+LIVE = frozenset({AttemptState.PREPARED, AttemptState.SENT})
+"""The attempt may yet land. An order has at most one live attempt."""
+
+ATTEMPT_TRANSITIONS: Mapping[AttemptState, frozenset[AttemptState]] = {
+    AttemptState.PREPARED: frozenset(AttemptState) - {AttemptState.PREPARED},
+    AttemptState.SENT: frozenset({AttemptState.LANDED, AttemptState.FAILED_ON_CHAIN, AttemptState.DEAD}),
+    # A fork can undo a landing before it is finalized.
+    AttemptState.LANDED: frozenset({AttemptState.SENT}),
+    AttemptState.FAILED_ON_CHAIN: frozenset(),
+    AttemptState.DEAD: frozenset(),
+}
+
+
+class Attempt(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """One signed transaction: its bytes are sent again and again, never changed."""
+
+    order_id: OrderId
+    number: int
+    """From 1."""
+    state: AttemptState
+    signature: Signature
+    transaction: bytes
+    """Signed, in wire format."""
+    blockhash: str
+    last_valid_block_height: BlockHeight
+    """The chain cannot include the transaction above this height."""
+    in_amount: int
+    quoted_out_amount: int
+    min_out_amount: int
+    venue: str
+    pool: str
+    fee_lamports: int
+    """Greatest fee: base fee and priority fee."""
+    created_at_ms: int
+    slot: Slot | None = None
+    """Where it landed."""
+    error: str | None = None

@@ -1,0 +1,191 @@
+"""The events of an order's life, as stored and as streamed.
+
+Each event says what happened (`event`), what is true since (`status`), its place in the order's own sequence (`seq`,
+from 1 without gaps), and what explains it. Base-unit amounts are strings: a u64 does not fit into a JavaScript number.
+"""
+
+from datetime import datetime
+from typing import TypeAlias
+
+import msgspec
+
+from bestex.orders.order import Finality, OrderError
+from bestex.orders.status import Status
+from bestex.types import OrderId
+
+
+class Header(msgspec.Struct, frozen=True, kw_only=True, rename="camel", tag_field="event", omit_defaults=True):
+    """What every event carries."""
+
+    order_id: OrderId
+    seq: int
+    status: Status
+    at: datetime
+
+
+class PoolQuote(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True, gc=False):
+    """What one pool would have paid; `error` instead of amounts where it cannot trade this."""
+
+    venue: str
+    dex: str
+    pool: str
+    out_amount: str | None = None
+    price: str | None = None
+    fee_amount: str | None = None
+    error: str | None = None
+
+
+class Accepted(Header, frozen=True, tag="accepted"):
+    """The order is on disk. `status`: pending."""
+
+    type: str
+    user_id: str
+    token_in: str
+    token_out: str
+    amount_in: str
+    in_amount: str
+    slippage_bps: int
+    priority: int
+    client_order_id: str | None = None
+
+
+class Routed(Header, frozen=True, tag="routed"):
+    """Quotes are compared and the best venue is chosen. `status`: routing."""
+
+    attempt: int
+    context_slot: int
+    quotes: list[PoolQuote]
+    """All pools of the pair, best first, the losers too."""
+    venue: str
+    pool: str
+    in_amount: str
+    out_amount: str
+    other_amount_threshold: str
+    price: str
+    price_impact_pct: str
+    gain_over_next_bps: str | None = None
+    """How much more the chosen pool pays than the best pool of the other DEX."""
+
+
+class Built(Header, frozen=True, tag="built"):
+    """The transaction is composed; it is not signed yet. `status`: building."""
+
+    attempt: int
+    size_bytes: int
+    account_locks: int
+    instructions: list[str]
+    blockhash: str
+    last_valid_block_height: int
+    compute_unit_limit: int
+    compute_unit_price_micro_lamports: int
+    max_fee_lamports: int
+
+
+class Submitted(Header, frozen=True, tag="submitted"):
+    """The signed attempt is on disk and is being sent. `status`: submitted."""
+
+    attempt: int
+    tx_hash: str
+    compute_unit_limit: int
+    fee_lamports: int
+    min_out_amount: str
+    explanation: str | None = None
+
+
+class Confirmed(Header, frozen=True, tag="confirmed"):
+    """The swap has landed. `status`: confirmed."""
+
+    attempt: int
+    tx_hash: str
+    slot: int
+    venue: str
+    pool: str
+    amount_in: str
+    amount_out: str
+    in_amount: str
+    out_amount: str
+    executed_price: str
+    price_unit: str
+    slippage_bps_realized: str
+    """Received against quoted, in basis points; negative: less than quoted."""
+    fee_lamports: int
+    finality: Finality = Finality.CONFIRMED
+    simulated: bool = False
+
+
+class Finalized(Header, frozen=True, tag="finalized"):
+    """The fill can no longer be undone. `status`: confirmed."""
+
+    tx_hash: str
+    slot: int
+    finality: Finality = Finality.FINALIZED
+
+
+class RolledBack(Header, frozen=True, tag="rolled_back"):
+    """A fork dropped the block that held the swap; the same transaction is sent again. `status`: submitted."""
+
+    tx_hash: str
+    explanation: str
+
+
+class Retrying(Header, frozen=True, tag="retrying"):
+    """A try failed; another follows at `retry_at`. `status`: pending."""
+
+    attempt: int
+    error: OrderError
+    retry_at: datetime
+    retries_left: int
+
+
+class Failed(Header, frozen=True, tag="failed"):
+    """No further try. `status`: failed."""
+
+    error: OrderError
+    tx_hash: str | None = None
+
+
+class CancelRequested(Header, frozen=True, tag="cancel_requested"):
+    """A cancel came while the transaction may land: it takes effect only if the attempt is proven dead."""
+
+    explanation: str
+
+
+class Canceled(Header, frozen=True, tag="canceled"):
+    """The order ends without a fill. `status`: canceled."""
+
+    explanation: str
+
+
+class Expired(Header, frozen=True, tag="expired"):
+    """The order's time is over. `status`: expired."""
+
+    explanation: str
+
+
+Event: TypeAlias = (
+    Accepted
+    | Routed
+    | Built
+    | Submitted
+    | Confirmed
+    | Finalized
+    | RolledBack
+    | Retrying
+    | Failed
+    | CancelRequested
+    | Canceled
+    | Expired
+)
+
+_encoder = msgspec.json.Encoder()
+_decoder: msgspec.json.Decoder[Event] = msgspec.json.Decoder(Event)
+
+
+def encode_event(event: Event) -> bytes:
+    """The event as JSON: what is stored, and what goes over the WebSocket."""
+    return _encoder.encode(event)
+
+
+def decode_event(payload: bytes) -> Event:
+    """The inverse of `encode_event`. Raises msgspec.ValidationError for anything else."""
+    return _decoder.decode(payload)
