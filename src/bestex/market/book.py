@@ -1,0 +1,175 @@
+"""The pools of every pair, decoded, and how fresh they are."""
+
+import asyncio
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Sequence
+
+import msgspec
+import structlog
+from solders.pubkey import Pubkey
+
+from bestex.errors import UnsupportedPool
+from bestex.ports import AccountsAt, Clock, Cluster
+from bestex.types import Account, ChainClock, Commitment, Mint, Slot
+from bestex.venues import PROGRAMS
+from bestex.venues.pool import Pool, VenueProgram
+
+_ACCOUNTS_PER_CALL = 100
+"""What `getMultipleAccounts` takes at most."""
+
+_log = structlog.get_logger(__name__)
+
+
+class Listing(msgspec.Struct):
+    """One pool as last read."""
+
+    pool: Pool
+    program: VenueProgram
+    accounts: dict[Pubkey, Account]
+    slot: Slot
+
+
+class PairView(msgspec.Struct, frozen=True):
+    """All pools of a pair, fresh enough to quote."""
+
+    pools: tuple[Pool, ...]
+    clock: ChainClock
+    slot: Slot
+    """The oldest slot that a pool was read at."""
+
+
+class _Pair(msgspec.Struct):
+    listings: dict[Pubkey, Listing]
+    view: PairView | None = None
+    read_at_s: float = float("-inf")
+    reading: asyncio.Task[None] | None = None
+
+
+class Book:
+    """Reads pools from the cluster when a quote needs them fresher than they are; concurrent readers share a read."""
+
+    def __init__(self, cluster: Cluster, clock: Clock, pools: Sequence[Pubkey], *, max_age_s: float) -> None:
+        self._cluster = cluster
+        self._clock = clock
+        self._addresses = tuple(pools)
+        self._max_age_s = max_age_s
+        self._pairs: dict[frozenset[Mint], _Pair] = {}
+        self.refused: dict[Pubkey, str] = {}
+        """Pools that are not traded, and why."""
+
+    async def load(self) -> None:
+        """Read and decode all pools. Raises ClusterUnavailable. A pool that cannot be decoded is refused by name."""
+        heads = await self._read(self._addresses)
+        wanted: dict[Pubkey, tuple[VenueProgram, tuple[Pubkey, ...]]] = {}
+        for address in self._addresses:
+            head = heads.accounts.get(address)
+            program = PROGRAMS.get(head.owner) if head else None
+            if head is None or program is None or not program.is_pool(head):
+                self._refuse(address, "no pool of a known venue at this address")
+                continue
+            try:
+                wanted[address] = program, program.accounts_of(address, head)
+            except UnsupportedPool as error:
+                self._refuse(address, error.message)
+        read = await self._read({account for _, accounts in wanted.values() for account in accounts})
+        for address, (program, names) in wanted.items():
+            self._list(
+                address, program, {name: read.accounts[name] for name in names if name in read.accounts}, read.slot
+            )
+
+    def has_pools(self, one: Mint, other: Mint) -> bool:
+        return frozenset((one, other)) in self._pairs
+
+    def listings(self) -> Iterator[Listing]:
+        """All pools that are traded."""
+        for pair in self._pairs.values():
+            yield from pair.listings.values()
+
+    async def view(self, one: Mint, other: Mint) -> PairView:
+        """The pair's pools, at most `max_age_s` old. Raises ClusterUnavailable; KeyError when no pool is listed."""
+        pair = self._pairs[frozenset((one, other))]
+        if pair.view is None or self._clock.monotonic_s() - pair.read_at_s > self._max_age_s:
+            if pair.reading is None:
+                pair.reading = asyncio.create_task(self._refresh(pair))
+                pair.reading.add_done_callback(lambda _: setattr(pair, "reading", None))
+            await asyncio.shield(pair.reading)
+        assert pair.view is not None
+        return pair.view
+
+    async def _refresh(self, pair: _Pair) -> None:
+        by_program: dict[VenueProgram, list[Pubkey]] = defaultdict(list)
+        for address, listing in pair.listings.items():
+            by_program[listing.program].append(address)
+        started_s = self._clock.monotonic_s()
+        clocks = await asyncio.gather(*(self._refresh_venue(pair, addresses) for addresses in by_program.values()))
+        pair.view = PairView(
+            pools=tuple(listing.pool for listing in pair.listings.values()),
+            clock=max(clocks, key=lambda clock: clock.slot),
+            slot=min(listing.slot for listing in pair.listings.values()),
+        )
+        pair.read_at_s = started_s
+
+    async def _refresh_venue(self, pair: _Pair, addresses: Sequence[Pubkey]) -> ChainClock:
+        """Read one venue's pools of the pair again. A node that is behind what we hold changes nothing."""
+        read = await self._read({name for address in addresses for name in pair.listings[address].accounts})
+        more: set[Pubkey] = set()
+        for address in addresses:
+            listing = pair.listings[address]
+            head = read.accounts.get(address)
+            if head is not None and head != listing.accounts.get(address):
+                more.update(listing.program.accounts_of(address, head))
+        more -= read.accounts.keys()
+        if more:
+            # The price has moved to accounts that were not needed before, such as the next bin array.
+            again = await self._read(more | set(addresses))
+            read = _Read(again.slot, again.clock, {**read.accounts, **again.accounts})
+        for address in addresses:
+            self._update(pair.listings[address], address, read)
+        return read.clock
+
+    def _update(self, listing: Listing, address: Pubkey, read: "_Read") -> None:
+        if read.slot < listing.slot:
+            return
+        head = read.accounts.get(address)
+        names = listing.program.accounts_of(address, head) if head else ()
+        accounts = {name: read.accounts[name] for name in names if name in read.accounts}
+        if accounts == listing.accounts:
+            listing.slot = read.slot
+            return
+        try:
+            listing.pool = listing.program.decode(address, accounts)
+        except UnsupportedPool as error:
+            self._refuse(address, error.message)
+            return
+        listing.accounts, listing.slot = accounts, read.slot
+
+    def _list(self, address: Pubkey, program: VenueProgram, accounts: dict[Pubkey, Account], slot: Slot) -> None:
+        try:
+            pool = program.decode(address, accounts)
+        except UnsupportedPool as error:
+            self._refuse(address, error.message)
+            return
+        pair = self._pairs.setdefault(frozenset(pool.mints), _Pair(listings={}))
+        pair.listings[address] = Listing(pool, program, accounts, slot)
+
+    def _refuse(self, address: Pubkey, reason: str) -> None:
+        self.refused[address] = reason
+        _log.warning("pool refused", pool=str(address), reason=reason)
+
+    async def _read(self, addresses: Iterable[Pubkey]) -> "_Read":
+        names = list(addresses)
+        chunks = [names[start : start + _ACCOUNTS_PER_CALL] for start in range(0, len(names), _ACCOUNTS_PER_CALL)]
+        answers: list[AccountsAt] = await asyncio.gather(
+            *(self._cluster.accounts(chunk, Commitment.CONFIRMED) for chunk in chunks)
+        )
+        found: dict[Pubkey, Account] = {}
+        for chunk, answer in zip(chunks, answers, strict=True):
+            found.update({name: account for name, account in zip(chunk, answer.accounts, strict=True) if account})
+        oldest = min(answers, key=lambda answer: answer.slot)
+        return _Read(oldest.slot, oldest.clock, found)
+
+
+class _Read(msgspec.Struct, frozen=True):
+    slot: Slot
+    clock: ChainClock
+    accounts: dict[Pubkey, Account]
