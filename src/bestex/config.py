@@ -38,6 +38,9 @@ Seconds = Annotated[float, Meta(gt=0)]
 
 SECRETS = frozenset({"wallet_secret"})
 
+_NOT_SETTINGS = frozenset({"config", "url", "programs_dir"})
+"""BESTEX_* variables that mean something else: to the command line, to the tests."""
+
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Everything that can be set. Durations in seconds, amounts of slippage in basis points (100 = 1 %)."""
@@ -117,14 +120,12 @@ def load(environ: Mapping[str, str], file: Path | None = None, overrides: Mappin
     values: dict[str, Any] = {}
     if file is not None:
         values |= _read_file(file)
-    known = {field.name for field in msgspec.structs.fields(Settings)}
     for name, text in environ.items():
-        if name.startswith("BESTEX_"):
-            key = name.removeprefix("BESTEX_").lower()
-            if key in known:
-                values[key] = text
+        key = name.removeprefix("BESTEX_").lower()
+        if name.startswith("BESTEX_") and key not in _NOT_SETTINGS:
+            values[key] = text
     values |= {key: value for key, value in (overrides or {}).items() if value is not None}
-    unknown = sorted(values.keys() - known)
+    unknown = sorted(values.keys() - {field.name for field in msgspec.structs.fields(Settings)})
     if unknown:
         raise ConfigError(f"no setting is called {', '.join(unknown)}; `bestex config` lists them")
     return msgspec.structs.replace(Settings(), **{key: _convert(key, value) for key, value in values.items()})

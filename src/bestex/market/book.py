@@ -124,7 +124,11 @@ class Book:
             again = await self._read(more | set(addresses))
             read = _Read(again.slot, again.clock, {**read.accounts, **again.accounts})
         for address in addresses:
-            self._update(pair.listings[address], address, read)
+            try:
+                self._update(pair.listings[address], address, read)
+            except UnsupportedPool as error:
+                self._refuse(address, error.message)
+                del pair.listings[address]
         return read.clock
 
     def _update(self, listing: Listing, address: Pubkey, read: "_Read") -> None:
@@ -136,11 +140,7 @@ class Book:
         if accounts == listing.accounts:
             listing.slot = read.slot
             return
-        try:
-            listing.pool = listing.program.decode(address, accounts)
-        except UnsupportedPool as error:
-            self._refuse(address, error.message)
-            return
+        listing.pool = listing.program.decode(address, accounts)
         listing.accounts, listing.slot = accounts, read.slot
 
     def _list(self, address: Pubkey, program: VenueProgram, accounts: dict[Pubkey, Account], slot: Slot) -> None:

@@ -128,6 +128,12 @@ class RolledBack(Header, frozen=True, tag="rolled_back"):
     explanation: str
 
 
+class Resumed(Header, frozen=True, tag="resumed"):
+    """Taken over from a worker that stopped before anything was signed. `status`: pending."""
+
+    explanation: str
+
+
 class Retrying(Header, frozen=True, tag="retrying"):
     """A try failed; another follows at `retry_at`. `status`: pending."""
 
@@ -170,6 +176,7 @@ Event: TypeAlias = (
     | Confirmed
     | Finalized
     | RolledBack
+    | Resumed
     | Retrying
     | Failed
     | CancelRequested

@@ -1,0 +1,126 @@
+"""From a route to a transaction: the swap, and what must stand around it."""
+
+from collections.abc import Sequence
+
+import msgspec
+from solders.instruction import Instruction
+from solders.pubkey import Pubkey
+
+from bestex.errors import NoRoute
+from bestex.routing.quote import Route
+from bestex.solana.instructions import (
+    close_token_account,
+    compute_unit_limit,
+    compute_unit_price,
+    create_account_with_seed,
+    create_token_account_idempotent,
+    initialize_token_account,
+    memo,
+)
+from bestex.solana.transaction import Draft, draft
+from bestex.types import Token
+from bestex.venues.math import rent_exempt
+from bestex.venues.pool import SwapAccounts
+from bestex.venues.token import ACCOUNT_SIZE, NATIVE_MINT, TOKEN_PROGRAM, associated_token_address
+
+TOKEN_ACCOUNT_RENT_LAMPORTS = rent_exempt(ACCOUNT_SIZE)
+
+
+class Step(msgspec.Struct, frozen=True):
+    """An instruction, and its name for people."""
+
+    name: str
+    instruction: Instruction
+
+
+class Composition(msgspec.Struct, frozen=True):
+    """A transaction that is ready but for its signature."""
+
+    draft: Draft
+    steps: tuple[str, ...]
+
+
+class Composer:
+    """Composes the transactions of one wallet.
+
+    SOL is wrapped into a temporary account that lives for one transaction: nothing stays wrapped, and a wrapped-SOL
+    account that the user has is never touched. A memo with the order and attempt makes every transaction unique:
+    two equal orders under one blockhash would otherwise have the same signature, and only one of them would land.
+    """
+
+    def __init__(self, wallet: Pubkey) -> None:
+        self._wallet = wallet
+
+    def source_account(self, token: Token) -> Pubkey:
+        """The wallet's token account that pays; for SOL the wallet itself."""
+        if token.mint == NATIVE_MINT:
+            return self._wallet
+        return associated_token_address(self._wallet, token.mint, token.program)
+
+    def compose(
+        self,
+        route: Route,
+        token_in: Token,
+        token_out: Token,
+        *,
+        reference: str,
+        attempt: int,
+        blockhash: str,
+        unit_limit: int,
+        unit_price_micro_lamports: int,
+    ) -> Composition:
+        """The transaction of a route. `reference` is the order's id. Raises NoRoute when it does not fit."""
+        seed = reference.replace("-", "")
+        steps = [
+            Step("setComputeUnitLimit", compute_unit_limit(unit_limit)),
+            Step("setComputeUnitPrice", compute_unit_price(unit_price_micro_lamports)),
+            Step("memo", memo(f"bestex:{reference}:{attempt}")),
+        ]
+        closing: list[Step] = []
+        source, before, after = self._source(token_in, route.in_amount, seed)
+        steps += before
+        closing += after
+        destination, before, after = self._destination(token_out, seed)
+        steps += before
+        closing += after
+        user = SwapAccounts(owner=self._wallet, source=source, destination=destination)
+        steps += self._swaps(route, user)
+        steps += closing
+        try:
+            compiled = draft(self._wallet, [step.instruction for step in steps], blockhash)
+        except ValueError as error:
+            raise NoRoute(f"the route does not fit into one transaction: {error}") from error
+        return Composition(compiled, tuple(step.name for step in steps))
+
+    def _source(self, token: Token, amount: int, seed: str) -> tuple[Pubkey, Sequence[Step], Sequence[Step]]:
+        if token.mint == NATIVE_MINT:
+            return self._temporary_sol(seed, TOKEN_ACCOUNT_RENT_LAMPORTS + amount)
+        return associated_token_address(self._wallet, token.mint, token.program), (), ()
+
+    def _destination(self, token: Token, seed: str) -> tuple[Pubkey, Sequence[Step], Sequence[Step]]:
+        if token.mint == NATIVE_MINT:
+            return self._temporary_sol(seed, TOKEN_ACCOUNT_RENT_LAMPORTS)
+        account = associated_token_address(self._wallet, token.mint, token.program)
+        create = create_token_account_idempotent(self._wallet, account, token.mint, token.program)
+        return account, (Step("createTokenAccount", create),), ()
+
+    def _temporary_sol(self, seed: str, lamports: int) -> tuple[Pubkey, Sequence[Step], Sequence[Step]]:
+        account = Pubkey.create_with_seed(self._wallet, seed, TOKEN_PROGRAM)
+        create = create_account_with_seed(
+            self._wallet, account, seed, lamports=lamports, space=ACCOUNT_SIZE, owner=TOKEN_PROGRAM
+        )
+        initialize = initialize_token_account(account, NATIVE_MINT, self._wallet, TOKEN_PROGRAM)
+        close = close_token_account(account, self._wallet, TOKEN_PROGRAM)
+        before = (Step("createWrappedSol", create), Step("initializeWrappedSol", initialize))
+        return account, before, (Step("unwrapSol", close),)
+
+    def _swaps(self, route: Route, user: SwapAccounts) -> list[Step]:
+        return [
+            Step(
+                f"swap:{leg.pool.venue}",
+                leg.pool.swap_instruction(
+                    user, leg.in_mint, leg.in_amount, route.other_amount_threshold, route.swap_mode
+                ),
+            )
+            for leg in route.legs
+        ]

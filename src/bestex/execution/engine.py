@@ -1,0 +1,247 @@
+"""The life of an order: claim -> route -> build -> submit -> confirm. Read this file first.
+
+`work` takes one claimed order as far as it goes now. It ends with the order confirmed, failed, canceled, or pending
+again with a time for the next try. Every step is an event, durable before anything that depends on it leaves the
+process; above all the signed attempt is on disk before its first send.
+
+Whatever happens here, at any moment: the store knows the order, and an attempt that may land is in the store.
+"""
+
+import asyncio
+
+import msgspec
+import structlog
+
+from bestex.errors import AttemptDead, BestexError, OutcomeUnknown, StaleVersion, StoreUnavailable
+from bestex.execution import narrate
+from bestex.execution.building import Composer, Composition
+from bestex.execution.fill import amounts_moved
+from bestex.execution.journal import EventMaker, Journal
+from bestex.execution.landing import Dead, FailedOnChain, Landed, Landing
+from bestex.execution.quoting import Quoting
+from bestex.execution.retry import backoff_ms, failed_transaction, may_retry, order_error
+from bestex.execution.risk import check_funds
+from bestex.market.tokens import Tokens
+from bestex.orders.attempt import LIVE, Attempt, AttemptState
+from bestex.orders.order import Order
+from bestex.orders.status import Status
+from bestex.ports import Blockhash, Claim, Clock, Cluster, Entropy, Signer, Store
+from bestex.routing.quote import Route
+from bestex.solana.transaction import MAX_COMPUTE_UNITS, fee_lamports
+from bestex.types import Commitment, Mint, Token
+
+_log = structlog.get_logger(__name__)
+
+
+class EngineSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """How the engine trades. Durations in seconds."""
+
+    retry_base_s: float
+    retry_max_s: float
+    priority_fee_percentile: int
+    priority_fee_max_micro_lamports: int
+    finality_check_s: float = 1.0
+    """After a confirmation, when to look first whether it is finalized."""
+
+
+class Engine:
+    """Works claimed orders, any number at once."""
+
+    def __init__(
+        self,
+        *,
+        store: Store,
+        cluster: Cluster,
+        clock: Clock,
+        entropy: Entropy,
+        signer: Signer,
+        tokens: Tokens,
+        quoting: Quoting,
+        landing: Landing,
+        settings: EngineSettings,
+    ) -> None:
+        self._store = store
+        self._cluster = cluster
+        self._clock = clock
+        self._entropy = entropy
+        self._signer = signer
+        self._tokens = tokens
+        self._quoting = quoting
+        self._landing = landing
+        self._settings = settings
+        self._composer = Composer(signer.pubkey)
+
+    async def work(self, claim: Claim) -> None:
+        """Take the order as far as it goes now. Never raises for what can go wrong with an order."""
+        journal = Journal(claim.order, self._store, self._clock)
+        try:
+            if claim.order.status is Status.PENDING:
+                await self._try(journal)
+            else:
+                await self._take_over(journal, claim.attempt)
+        except (StaleVersion, StoreUnavailable, OutcomeUnknown) as error:
+            # Somebody else has the order, or the disk does not answer: the lease ends, and the store knows the rest.
+            _log.warning("order let go", order_id=claim.order.id, code=error.code, reason=error.message)
+        except Exception:
+            _log.exception("order let go: a defect in the engine", order_id=claim.order.id)
+            raise
+
+    async def _try(self, journal: Journal) -> None:
+        """One try of a pending order, from the quotes on."""
+        try:
+            route = await self._route(journal)
+            attempt = await self._submit(journal, route)
+        except (StaleVersion, StoreUnavailable):
+            raise
+        except BestexError as error:
+            await self._give_back(journal, error)
+        else:
+            await self._land(journal, attempt)
+
+    async def _take_over(self, journal: Journal, attempt: Attempt | None) -> None:
+        """Go on where another worker, or this one before a crash, has stopped."""
+        if journal.order.status is Status.SUBMITTED:
+            if attempt is None or attempt.state not in LIVE:
+                raise OutcomeUnknown(f"order {journal.order.id} is submitted without a live attempt")
+            await self._land(journal, attempt)
+        else:
+            # No attempt was stored, so nothing was sent.
+            await journal.write(narrate.resumed(), release=True, due_at_ms=self._clock.now_ms())
+
+    # --- route --------------------------------------------------------------------------------------------------------
+
+    async def _route(self, journal: Journal) -> Route:
+        """Compare all pools of the pair, and choose. Event: routed."""
+        terms = journal.order.terms
+        token_in, token_out = self._pair(journal.order)
+        route = await self._quoting.quote(token_in, token_out, terms.in_amount, terms.slippage_bps)
+        _queue(journal, narrate.routed(journal.order, route))
+        return route
+
+    # --- build and submit ---------------------------------------------------------------------------------------------
+
+    async def _submit(self, journal: Journal, route: Route) -> Attempt:
+        """Compose, simulate, sign, and commit the attempt. Events: built, submitted. Nothing is sent here."""
+        blockhash, unit_price = await self._prepare(journal.order, route)
+        composition = self._compose(journal.order, route, blockhash, unit_price)
+        _queue(journal, narrate.built(journal.order, composition, blockhash, MAX_COMPUTE_UNITS, unit_price))
+        unit_limit = await self._simulate(composition)
+        signature, signed = composition.draft.with_compute_unit_limit(unit_limit).sign(self._signer.sign)
+        leg = route.legs[0]
+        attempt = Attempt(
+            order_id=journal.order.id,
+            number=journal.order.attempts + 1,
+            state=AttemptState.PREPARED,
+            signature=signature,
+            transaction=signed,
+            blockhash=blockhash.blockhash,
+            last_valid_block_height=blockhash.last_valid_block_height,
+            in_amount=route.in_amount,
+            quoted_out_amount=route.out_amount,
+            min_out_amount=route.other_amount_threshold,
+            venue=leg.pool.venue,
+            pool=str(leg.pool.address),
+            fee_lamports=fee_lamports(unit_limit, unit_price),
+            created_at_ms=self._clock.now_ms(),
+        )
+        await journal.write(narrate.submitted(attempt, unit_limit), attempt=attempt)
+        return attempt
+
+    async def _prepare(self, order: Order, route: Route) -> tuple[Blockhash, int]:
+        """The blockhash, and the priority fee in micro-lamports per compute unit; refuses if the wallet is short."""
+        token_in, _ = self._pair(order)
+        wallet, source = self._signer.pubkey, self._composer.source_account(token_in)
+        writable = [leg.pool.address for leg in route.legs]
+        blockhash, fees, funds = await asyncio.gather(
+            self._cluster.latest_blockhash(Commitment.CONFIRMED),
+            self._cluster.priority_fees(writable),
+            self._cluster.accounts([wallet, source], Commitment.CONFIRMED),
+        )
+        check_funds(token_in, route.in_amount, *funds.accounts)
+        return blockhash, self._unit_price(fees)
+
+    def _unit_price(self, recent: list[int]) -> int:
+        """A percentile of what others paid lately for these accounts, clamped."""
+        if not recent:
+            return 0
+        ranked = sorted(recent)
+        index = (len(ranked) - 1) * self._settings.priority_fee_percentile // 100
+        return min(ranked[index], self._settings.priority_fee_max_micro_lamports)
+
+    def _compose(self, order: Order, route: Route, blockhash: Blockhash, unit_price: int) -> Composition:
+        token_in, token_out = self._pair(order)
+        return self._composer.compose(
+            route,
+            token_in,
+            token_out,
+            reference=order.id,
+            attempt=order.attempts + 1,
+            blockhash=blockhash.blockhash,
+            unit_limit=MAX_COMPUTE_UNITS,
+            unit_price_micro_lamports=unit_price,
+        )
+
+    async def _simulate(self, composition: Composition) -> int:
+        """The compute unit limit to set: 1.2 times what the simulation used. Raises as the chain would refuse."""
+        simulation = await self._cluster.simulate(composition.draft.unsigned())
+        if simulation.error is not None:
+            raise failed_transaction(simulation.error, landed=False)
+        return min(MAX_COMPUTE_UNITS, simulation.units_consumed * 6 // 5)
+
+    # --- land and confirm ---------------------------------------------------------------------------------------------
+
+    async def _land(self, journal: Journal, attempt: Attempt) -> None:
+        """Send and watch the attempt until the chain has decided, and write down what it decided."""
+        outcome = await self._landing.land(attempt)
+        match outcome:
+            case Landed():
+                await self._confirm(journal, attempt, outcome)
+            case FailedOnChain():
+                failed = msgspec.structs.replace(
+                    attempt, state=AttemptState.FAILED_ON_CHAIN, slot=outcome.slot, error=outcome.error.name
+                )
+                await self._give_back(journal, failed_transaction(outcome.error, landed=True), failed)
+            case Dead():
+                dead = msgspec.structs.replace(attempt, state=AttemptState.DEAD)
+                proof = (
+                    f"the transaction can no longer land: height {outcome.finalized_height} is finalized, "
+                    f"it was valid to {attempt.last_valid_block_height}, and a node at slot {outcome.witness_slot} "
+                    "does not know it"
+                )
+                await self._give_back(journal, AttemptDead(proof), dead)
+
+    async def _confirm(self, journal: Journal, attempt: Attempt, landed: Landed) -> None:
+        """Events: confirmed, and finalized where it is final at once."""
+        terms, transaction = journal.order.terms, landed.transaction
+        in_mint, out_mint = Mint.from_string(terms.in_mint), Mint.from_string(terms.out_mint)
+        paid, received = amounts_moved(transaction, self._signer.pubkey, in_mint, out_mint)
+        done = msgspec.structs.replace(attempt, state=AttemptState.LANDED, slot=transaction.slot)
+        makers = [narrate.confirmed(terms, done, transaction, paid, received, simulated=self._cluster.simulated)]
+        if landed.finalized:
+            makers.append(narrate.finalized(attempt.signature, transaction.slot))
+        due_at_ms = self._clock.now_ms() + round(self._settings.finality_check_s * 1000)
+        await journal.settle(*makers, attempt=done, release=True, due_at_ms=due_at_ms)
+
+    # --- retry or fail ------------------------------------------------------------------------------------------------
+
+    async def _give_back(self, journal: Journal, error: BestexError, attempt: Attempt | None = None) -> None:
+        """The try is over without a fill: canceled as asked, pending again after a wait, or failed."""
+        order, told = journal.order, order_error(error)
+        if order.cancel_requested and attempt is not None:
+            await journal.settle(narrate.canceled(told), attempt=attempt, release=True)
+        elif may_retry(order, told):
+            wait_ms = backoff_ms(order.retries, self._settings.retry_base_s, self._settings.retry_max_s, self._entropy)
+            retry_at_ms = self._clock.now_ms() + wait_ms
+            await journal.settle(narrate.retrying(order, told, retry_at_ms), attempt=attempt, release=True)
+        else:
+            await journal.settle(narrate.failed(told, attempt), attempt=attempt, release=True)
+        _log.info("try ended", order_id=order.id, status=journal.order.status, code=told.code, reason=told.message)
+
+    def _pair(self, order: Order) -> tuple[Token, Token]:
+        terms = order.terms
+        return self._tokens.find(terms.in_mint), self._tokens.find(terms.out_mint)
+
+
+def _queue(journal: Journal, maker: EventMaker) -> None:
+    """Write without waiting: should it fail, the awaited write of the attempt fails too, and nothing is sent."""
+    journal.write(maker)

@@ -1,0 +1,116 @@
+"""Send, watch, expire: one attempt until its outcome is known. At-least-once sending, at most one fill.
+
+The same signed bytes are sent again and again; the chain processes them at most once. What counts is what the cluster
+says of the signature, never how a send ended. An attempt is dead only by proof: a block height past its last valid one
+is finalized, and a node whose own slot has reached that block knows nothing of the signature, its history searched.
+A silent or lagging node proves nothing, and the order stays submitted.
+"""
+
+from typing import TypeAlias
+
+import msgspec
+import structlog
+
+from bestex.errors import Unavailable
+from bestex.orders.attempt import Attempt
+from bestex.ports import Clock, Cluster, LandedTransaction, SignatureStatus, TransactionError
+from bestex.types import BlockHeight, Commitment, Signature, Slot
+
+_log = structlog.get_logger(__name__)
+
+
+class Landed(msgspec.Struct, frozen=True):
+    """The transaction succeeded, at `confirmed` or better."""
+
+    transaction: LandedTransaction
+    finalized: bool
+
+
+class FailedOnChain(msgspec.Struct, frozen=True):
+    """The transaction failed and that is finalized: its fee is spent, nothing else moved."""
+
+    slot: Slot
+    error: TransactionError
+
+
+class Dead(msgspec.Struct, frozen=True):
+    """The transaction can never land: the proof."""
+
+    finalized_height: BlockHeight
+    witness_slot: Slot
+    """The slot of the node that did not know the signature."""
+
+
+Outcome: TypeAlias = Landed | FailedOnChain | Dead
+
+
+class Landing:
+    """Brings attempts to an outcome. Never gives up, because giving up would be a guess."""
+
+    def __init__(self, cluster: Cluster, clock: Clock, *, resend_s: float, status_poll_s: float) -> None:
+        self._cluster = cluster
+        self._clock = clock
+        self._resend_s = resend_s
+        self._status_poll_s = status_poll_s
+
+    async def land(self, attempt: Attempt) -> Outcome:
+        """Send the attempt's bytes until the chain has decided."""
+        next_send_s = self._clock.monotonic_s()
+        expired = False
+        while True:
+            if not expired and self._clock.monotonic_s() >= next_send_s:
+                await self._send(attempt)
+                next_send_s = self._clock.monotonic_s() + self._resend_s
+            try:
+                await self._cluster.wait_landing(attempt.signature, self._status_poll_s)
+                outcome, expired = await self._look(attempt)
+            except Unavailable as error:
+                _log.warning("cluster unavailable, outcome unknown", order_id=attempt.order_id, error=error.message)
+                await self._clock.sleep(self._status_poll_s)
+                continue
+            if outcome is not None:
+                return outcome
+
+    async def _send(self, attempt: Attempt) -> None:
+        try:
+            await self._cluster.send(attempt.transaction)
+        except Unavailable as error:
+            # It may have arrived all the same: only the status tells.
+            _log.info("send failed, will look and send again", order_id=attempt.order_id, error=error.message)
+
+    async def _look(self, attempt: Attempt) -> tuple[Outcome | None, bool]:
+        """The outcome if there is one, and whether the attempt is too old to be sent again."""
+        status = await self._status(attempt.signature)
+        if status is not None:
+            return await self._outcome(attempt.signature, status), True
+        height = await self._cluster.height(Commitment.CONFIRMED)
+        if height.block_height <= attempt.last_valid_block_height:
+            return None, False
+        return await self._prove_dead(attempt), True
+
+    async def _status(self, signature: Signature) -> SignatureStatus | None:
+        answer = await self._cluster.statuses([signature], search_history=False)
+        return answer.statuses[0]
+
+    async def _outcome(self, signature: Signature, status: SignatureStatus) -> Outcome | None:
+        if status.error is not None:
+            # Before it is finalized a fork could still let the same bytes succeed.
+            return FailedOnChain(status.slot, status.error) if status.commitment is Commitment.FINALIZED else None
+        if status.commitment is Commitment.PROCESSED:
+            return None
+        transaction = await self._cluster.transaction(signature)
+        if transaction is None or transaction.slot != status.slot:
+            return None
+        return Landed(transaction, finalized=status.commitment is Commitment.FINALIZED)
+
+    async def _prove_dead(self, attempt: Attempt) -> Outcome | None:
+        height = await self._cluster.height(Commitment.FINALIZED)
+        if height.block_height <= attempt.last_valid_block_height:
+            return None
+        answer = await self._cluster.statuses([attempt.signature], search_history=True)
+        status = answer.statuses[0]
+        if status is not None:
+            return await self._outcome(attempt.signature, status)
+        if answer.slot < height.slot:
+            return None
+        return Dead(height.block_height, answer.slot)

@@ -1,0 +1,181 @@
+"""What each event of an order says: the engine's decisions, put into words and numbers for people and programs."""
+
+from decimal import Decimal
+
+from bestex.execution.building import Composition
+from bestex.execution.journal import EventMaker
+from bestex.orders.amount import price, to_units
+from bestex.orders.attempt import Attempt
+from bestex.orders.events import (
+    Built,
+    Canceled,
+    Confirmed,
+    Failed,
+    Finalized,
+    PoolQuote,
+    Resumed,
+    Retrying,
+    RolledBack,
+    Routed,
+    Submitted,
+)
+from bestex.orders.order import Order, OrderError, Terms, utc
+from bestex.orders.status import Status
+from bestex.ports import Blockhash, LandedTransaction
+from bestex.routing.quote import Offer, Route
+from bestex.solana.transaction import fee_lamports
+from bestex.types import BPS, Signature, Slot
+
+
+def routed(order: Order, route: Route) -> EventMaker:
+    """Pending -> routing: all offers, and the one chosen."""
+    terms, chosen = order.terms, route.legs[0].pool
+    quotes = [_pool_quote(terms, offer) for offer in route.offers]
+    runner_up = route.runner_up
+    gain = None
+    if runner_up is not None and runner_up.quote is not None:
+        gain = bps_between(route.out_amount, runner_up.quote.out_amount)
+    return lambda header: Routed(
+        **header,
+        status=Status.ROUTING,
+        attempt=order.attempts + 1,
+        context_slot=route.context_slot,
+        quotes=quotes,
+        venue=chosen.venue,
+        pool=str(chosen.address),
+        in_amount=str(route.in_amount),
+        out_amount=str(route.out_amount),
+        other_amount_threshold=str(route.other_amount_threshold),
+        price=price(route.in_amount, terms.in_decimals, route.out_amount, terms.out_decimals),
+        price_impact_pct=percent_of_ppm(route.price_impact_ppm),
+        gain_over_next_bps=gain,
+    )
+
+
+def built(order: Order, composition: Composition, blockhash: Blockhash, unit_limit: int, unit_price: int) -> EventMaker:
+    """Routing -> building: the transaction before it is simulated."""
+    return lambda header: Built(
+        **header,
+        status=Status.BUILDING,
+        attempt=order.attempts + 1,
+        size_bytes=composition.draft.size_bytes,
+        account_locks=composition.draft.account_locks,
+        instructions=list(composition.steps),
+        blockhash=blockhash.blockhash,
+        last_valid_block_height=blockhash.last_valid_block_height,
+        compute_unit_limit=unit_limit,
+        compute_unit_price_micro_lamports=unit_price,
+        max_fee_lamports=fee_lamports(unit_limit, unit_price),
+    )
+
+
+def submitted(attempt: Attempt, unit_limit: int) -> EventMaker:
+    """Building -> submitted: from here on the transaction may land."""
+    return lambda header: Submitted(
+        **header,
+        status=Status.SUBMITTED,
+        attempt=attempt.number,
+        tx_hash=attempt.signature,
+        compute_unit_limit=unit_limit,
+        fee_lamports=attempt.fee_lamports,
+        min_out_amount=str(attempt.min_out_amount),
+    )
+
+
+def confirmed(
+    terms: Terms, attempt: Attempt, transaction: LandedTransaction, paid: int, received: int, *, simulated: bool
+) -> EventMaker:
+    """Submitted -> confirmed: what really moved."""
+    return lambda header: Confirmed(
+        **header,
+        status=Status.CONFIRMED,
+        attempt=attempt.number,
+        tx_hash=attempt.signature,
+        slot=transaction.slot,
+        venue=attempt.venue,
+        pool=attempt.pool,
+        amount_in=to_units(paid, terms.in_decimals),
+        amount_out=to_units(received, terms.out_decimals),
+        in_amount=str(paid),
+        out_amount=str(received),
+        executed_price=price(paid, terms.in_decimals, received, terms.out_decimals),
+        price_unit=f"{terms.token_out} per {terms.token_in}",
+        slippage_bps_realized=bps_between(received, attempt.quoted_out_amount),
+        fee_lamports=transaction.fee_lamports,
+        simulated=simulated,
+    )
+
+
+def finalized(signature: Signature, slot: Slot) -> EventMaker:
+    """Confirmed, and no fork can undo it."""
+    return lambda header: Finalized(**header, status=Status.CONFIRMED, tx_hash=signature, slot=slot)
+
+
+def rolled_back(signature: Signature, explanation: str) -> EventMaker:
+    """Confirmed -> submitted: a fork dropped the block."""
+    return lambda header: RolledBack(**header, status=Status.SUBMITTED, tx_hash=signature, explanation=explanation)
+
+
+def resumed() -> EventMaker:
+    """Routing or building -> pending: the worker stopped before anything was sent."""
+    return lambda header: Resumed(
+        **header,
+        status=Status.PENDING,
+        explanation="the worker stopped before anything was signed; the order starts again",
+    )
+
+
+def retrying(order: Order, error: OrderError, retry_at_ms: int) -> EventMaker:
+    """-> pending: what went wrong, and when the next try begins."""
+    return lambda header: Retrying(
+        **header,
+        status=Status.PENDING,
+        attempt=order.attempts,
+        error=error,
+        retry_at=utc(retry_at_ms),
+        retries_left=order.terms.max_retries - order.retries - 1,
+    )
+
+
+def failed(error: OrderError, attempt: Attempt | None) -> EventMaker:
+    """-> failed: no further try."""
+    return lambda header: Failed(
+        **header, status=Status.FAILED, error=error, tx_hash=attempt.signature if attempt else None
+    )
+
+
+def canceled(error: OrderError) -> EventMaker:
+    """Submitted -> canceled: the attempt did not fill, and the client had asked."""
+    return lambda header: Canceled(
+        **header, status=Status.CANCELED, explanation=f"canceled as requested; {error.message}"
+    )
+
+
+def bps_between(amount: int, reference: int) -> str:
+    """How far `amount` is from `reference`, in basis points with two decimals; negative: less."""
+    if reference == 0:
+        return "0"
+    return _two_decimals(Decimal((amount - reference) * BPS) / reference)
+
+
+def percent_of_ppm(ppm: int) -> str:
+    """Millionths as percent: 1234 -> 0.1234."""
+    return to_units(ppm, 4)
+
+
+def _pool_quote(terms: Terms, offer: Offer) -> PoolQuote:
+    pool, quote = offer.pool, offer.quote
+    if quote is None:
+        return PoolQuote(venue=pool.venue, dex=pool.venue.dex, pool=str(pool.address), error=offer.refusal)
+    return PoolQuote(
+        venue=pool.venue,
+        dex=pool.venue.dex,
+        pool=str(pool.address),
+        out_amount=str(quote.out_amount),
+        price=price(quote.in_amount, terms.in_decimals, quote.out_amount, terms.out_decimals),
+        fee_amount=str(quote.fee_amount),
+    )
+
+
+def _two_decimals(value: Decimal) -> str:
+    return f"{value:.2f}"

@@ -1,0 +1,1 @@
+"""The chain, spoken: instructions and transactions in wire format (pure), and keys."""

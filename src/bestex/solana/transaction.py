@@ -1,0 +1,84 @@
+"""A versioned (v0) transaction: compiled, measured, signed.
+
+Limits of the network: 1232 bytes on the wire, 64 account locks.
+"""
+
+from collections.abc import Callable, Sequence
+
+import msgspec
+from solders.hash import Hash
+from solders.instruction import CompiledInstruction, Instruction
+from solders.message import MessageV0, to_bytes_versioned
+from solders.pubkey import Pubkey
+from solders.signature import Signature as WireSignature
+
+from bestex.solana.instructions import COMPUTE_BUDGET_PROGRAM, compute_unit_limit
+from bestex.types import Signature
+
+MAX_BYTES = 1232
+MAX_ACCOUNT_LOCKS = 64
+MAX_COMPUTE_UNITS = 1_400_000
+BASE_FEE_LAMPORTS = 5_000
+"""Per signature."""
+
+_ONE_SIGNATURE = b"\x01"
+_SIGNATURE_BYTES = 64
+
+
+class Draft(msgspec.Struct, frozen=True):
+    """A compiled transaction of one signer, not signed yet. Its first instruction sets the compute unit limit."""
+
+    message: MessageV0
+
+    @property
+    def size_bytes(self) -> int:
+        """On the wire, signature included."""
+        return len(_ONE_SIGNATURE) + _SIGNATURE_BYTES + len(to_bytes_versioned(self.message))
+
+    @property
+    def account_locks(self) -> int:
+        return len(self.message.account_keys)
+
+    def unsigned(self) -> bytes:
+        """Wire format with an empty signature: for simulation."""
+        return _ONE_SIGNATURE + bytes(_SIGNATURE_BYTES) + to_bytes_versioned(self.message)
+
+    def with_compute_unit_limit(self, units: int) -> "Draft":
+        """The same transaction with another limit; its size does not change."""
+        message = self.message
+        first, *rest = message.instructions
+        limit = CompiledInstruction(first.program_id_index, compute_unit_limit(units).data, first.accounts)
+        return Draft(
+            MessageV0(
+                message.header,
+                message.account_keys,
+                message.recent_blockhash,
+                [limit, *rest],
+                message.address_table_lookups,
+            )
+        )
+
+    def sign(self, sign: Callable[[bytes], bytes]) -> tuple[Signature, bytes]:
+        """The signature in base58, and the signed transaction in wire format."""
+        message = to_bytes_versioned(self.message)
+        signature = sign(message)
+        return Signature(str(WireSignature(signature))), _ONE_SIGNATURE + signature + message
+
+
+def draft(payer: Pubkey, instructions: Sequence[Instruction], blockhash: str) -> Draft:
+    """Compile instructions into a v0 message. The first must set the compute unit limit.
+
+    Raises ValueError when the transaction exceeds the network's limits.
+    """
+    assert instructions[0].program_id == COMPUTE_BUDGET_PROGRAM
+    compiled = Draft(MessageV0.try_compile(payer, list(instructions), [], Hash.from_string(blockhash)))
+    if compiled.size_bytes > MAX_BYTES:
+        raise ValueError(f"transaction has {compiled.size_bytes} bytes, the network takes {MAX_BYTES}")
+    if compiled.account_locks > MAX_ACCOUNT_LOCKS:
+        raise ValueError(f"transaction locks {compiled.account_locks} accounts, the network takes {MAX_ACCOUNT_LOCKS}")
+    return compiled
+
+
+def fee_lamports(compute_units: int, micro_lamports_per_unit: int) -> int:
+    """Fee of a transaction of one signer: base fee, and the price of the whole compute unit limit, rounded up."""
+    return BASE_FEE_LAMPORTS + -(-compute_units * micro_lamports_per_unit // 1_000_000)
