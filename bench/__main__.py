@@ -1,0 +1,34 @@
+"""`python -m bench [NAME] [OPTIONS]`: one benchmark, or all of them."""
+
+import importlib
+import sys
+
+BENCHMARKS = {
+    "quotes": "microseconds a quote, per venue",
+    "orders": "orders a second from POST to confirmed, and where the time goes",
+    "store": "orders a second through the store alone",
+    "paper": "microseconds a transaction on the paper cluster",
+}
+
+
+def main() -> int:
+    """Run what was asked for; exit code 0 if all of it ran."""
+    name, *rest = sys.argv[1:] or ["all"]
+    if name == "all":
+        return max(_run(each, rest) for each in BENCHMARKS)
+    if name not in BENCHMARKS:
+        print("usage: python -m bench [NAME] [OPTIONS]; NAME is one of")
+        for each, what in BENCHMARKS.items():
+            print(f"  {each:8} {what}")
+        return 2
+    return _run(name, rest)
+
+
+def _run(name: str, arguments: list[str]) -> int:
+    print(f"\n=== bench {name}: {BENCHMARKS[name]}", flush=True)
+    result = importlib.import_module(f"bench.{name}").main(arguments)
+    assert isinstance(result, int)
+    return result
+
+
+sys.exit(main())

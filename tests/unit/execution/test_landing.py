@@ -1,0 +1,181 @@
+"""Landing: the same bytes again and again, the status as truth, dead only by proof."""
+
+import asyncio
+from collections.abc import AsyncIterator
+
+import pytest
+
+from bestex.execution.landing import Dead, FailedOnChain, Landed, Landing
+from bestex.orders.attempt import Attempt, AttemptState
+from bestex.ports import Height, LandedTransaction, SignatureStatus, TransactionError
+from bestex.types import Commitment, OrderId, Signature
+from tests.support.clock import VirtualClock
+from tests.support.cluster import ScriptedCluster
+
+SIGNATURE = Signature("sig")
+LAST_VALID = 250
+ATTEMPT = Attempt(
+    order_id=OrderId("o"),
+    number=1,
+    state=AttemptState.PREPARED,
+    signature=SIGNATURE,
+    transaction=b"signed bytes",
+    blockhash="hash",
+    last_valid_block_height=LAST_VALID,
+    in_amount=1,
+    quoted_out_amount=1,
+    min_out_amount=1,
+    venue="raydium_cpmm",
+    pool="pool",
+    fee_lamports=5000,
+    created_at_ms=0,
+)
+
+
+def landed_at(slot: int) -> LandedTransaction:
+    return LandedTransaction(SIGNATURE, slot, None, 5000, 100, [], {}, [])
+
+
+@pytest.fixture
+async def clock() -> AsyncIterator[VirtualClock]:
+    clock = VirtualClock()
+    driving = asyncio.create_task(clock.drive())
+    yield clock
+    driving.cancel()
+
+
+@pytest.fixture
+def cluster(clock: VirtualClock) -> ScriptedCluster:
+    return ScriptedCluster(clock)
+
+
+@pytest.fixture
+def landing(cluster: ScriptedCluster, clock: VirtualClock) -> Landing:
+    return Landing(cluster, clock, resend_s=2.0, status_poll_s=0.5)
+
+
+def status(slot: int, commitment: Commitment, error: TransactionError | None = None) -> SignatureStatus:
+    return SignatureStatus(slot, commitment, error)
+
+
+async def test_a_landed_transaction_is_reported_with_its_balances(landing: Landing, cluster: ScriptedCluster) -> None:
+    cluster.status, cluster.landed = status(101, Commitment.CONFIRMED), landed_at(101)
+    assert await landing.land(ATTEMPT) == Landed(landed_at(101), finalized=False)
+    assert cluster.sent == [b"signed bytes"]
+
+
+async def test_the_same_bytes_are_sent_every_two_seconds(
+    landing: Landing, cluster: ScriptedCluster, clock: VirtualClock
+) -> None:
+    def later(waits: int) -> None:
+        if waits == 20:
+            cluster.status, cluster.landed = status(110, Commitment.FINALIZED), landed_at(110)
+
+    cluster.on_wait = later
+    assert await landing.land(ATTEMPT) == Landed(landed_at(110), finalized=True)
+    assert clock.monotonic_s() == pytest.approx(10.0)
+    assert cluster.sent == [b"signed bytes"] * 5
+
+
+async def test_a_lost_answer_to_send_means_nothing(landing: Landing, cluster: ScriptedCluster) -> None:
+    cluster.lose_answers = True
+    cluster.status, cluster.landed = status(101, Commitment.CONFIRMED), landed_at(101)
+    assert isinstance(await landing.land(ATTEMPT), Landed)
+
+
+async def test_processed_is_not_enough(landing: Landing, cluster: ScriptedCluster) -> None:
+    cluster.status, cluster.landed = status(101, Commitment.PROCESSED), landed_at(101)
+
+    def later(waits: int) -> None:
+        if waits == 3:
+            cluster.status = status(101, Commitment.CONFIRMED)
+
+    cluster.on_wait = later
+    assert isinstance(await landing.land(ATTEMPT), Landed)
+
+
+async def test_a_failure_on_chain_counts_once_it_is_finalized(
+    landing: Landing, cluster: ScriptedCluster, clock: VirtualClock
+) -> None:
+    error = TransactionError("InstructionError", 4, 6005)
+    cluster.status = status(101, Commitment.CONFIRMED, error)
+
+    def later(waits: int) -> None:
+        if waits == 4:
+            cluster.status = status(101, Commitment.FINALIZED, error)
+
+    cluster.on_wait = later
+    assert await landing.land(ATTEMPT) == FailedOnChain(101, error)
+    assert clock.monotonic_s() >= 2.0
+
+
+def expire(cluster: ScriptedCluster) -> None:
+    cluster.slot, cluster.confirmed_height = 320, LAST_VALID + 20
+    cluster.finalized = Height(LAST_VALID + 1, 300)
+
+
+async def test_dead_by_proof(landing: Landing, cluster: ScriptedCluster) -> None:
+    expire(cluster)
+    assert await landing.land(ATTEMPT) == Dead(LAST_VALID + 1, 320)
+
+
+async def still_unknown_after(landing: Landing, clock: VirtualClock, seconds: float) -> bool:
+    """Whether, after that much virtual time, the attempt has no outcome."""
+    task = asyncio.create_task(landing.land(ATTEMPT))
+    while clock.monotonic_s() < seconds and not task.done():
+        await asyncio.sleep(0)
+    unknown = not task.done()
+    task.cancel()
+    return unknown
+
+
+async def test_expired_at_confirmed_only_is_no_proof(
+    landing: Landing, cluster: ScriptedCluster, clock: VirtualClock
+) -> None:
+    expire(cluster)
+    cluster.finalized = Height(LAST_VALID, 299)
+    assert await still_unknown_after(landing, clock, 60)
+
+
+async def test_a_node_behind_the_finalized_block_is_no_witness(
+    landing: Landing, cluster: ScriptedCluster, clock: VirtualClock
+) -> None:
+    expire(cluster)
+    cluster.slot = 299
+    assert await still_unknown_after(landing, clock, 60)
+
+
+async def test_a_silent_cluster_proves_nothing(landing: Landing, cluster: ScriptedCluster, clock: VirtualClock) -> None:
+    expire(cluster)
+    cluster.down = True
+    assert await still_unknown_after(landing, clock, 600)
+
+
+async def test_history_is_searched_before_death(landing: Landing, cluster: ScriptedCluster) -> None:
+    expire(cluster)
+    cluster.forgetful = True
+    cluster.status, cluster.landed = status(120, Commitment.FINALIZED), landed_at(120)
+    assert await landing.land(ATTEMPT) == Landed(landed_at(120), finalized=True)
+
+
+async def test_an_expired_attempt_is_not_sent_again(
+    landing: Landing, cluster: ScriptedCluster, clock: VirtualClock
+) -> None:
+    expire(cluster)
+    cluster.slot = 299
+    assert await still_unknown_after(landing, clock, 60)
+    assert len(cluster.sent) == 1
+
+
+async def test_after_a_fork_the_same_bytes_are_sent_again(landing: Landing, cluster: ScriptedCluster) -> None:
+    cluster.status = status(101, Commitment.PROCESSED)
+
+    def later(waits: int) -> None:
+        if waits == 3:
+            cluster.status = None
+        if waits == 12:
+            cluster.status, cluster.landed = status(115, Commitment.CONFIRMED), landed_at(115)
+
+    cluster.on_wait = later
+    assert isinstance(await landing.land(ATTEMPT), Landed)
+    assert len(cluster.sent) > 1
