@@ -109,6 +109,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     def ledger_path(self) -> Path:
         return Path(self.data_dir) / "paper.db"
 
+    def __repr__(self) -> str:
+        return f"Settings({self.public()})"
+
     def public(self) -> dict[str, Any]:
         """The effective settings with secrets hidden."""
         shown: dict[str, Any] = msgspec.to_builtins(self)

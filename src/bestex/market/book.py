@@ -112,35 +112,41 @@ class Book:
     async def _refresh_venue(self, pair: _Pair, addresses: Sequence[Pubkey]) -> ChainClock:
         """Read one venue's pools of the pair again. A node that is behind what we hold changes nothing."""
         read = await self._read({name for address in addresses for name in pair.listings[address].accounts})
-        more: set[Pubkey] = set()
-        for address in addresses:
-            listing = pair.listings[address]
-            head = read.accounts.get(address)
-            if head is not None and head != listing.accounts.get(address):
-                more.update(listing.program.accounts_of(address, head))
-        more -= read.accounts.keys()
-        if more:
+        missing = {name for address in addresses for name in self._needed(pair, address, read)} - read.accounts.keys()
+        if missing:
             # The price has moved to accounts that were not needed before, such as the next bin array.
-            again = await self._read(more | set(addresses))
+            again = await self._read(missing | set(addresses))
             read = _Read(again.slot, again.clock, {**read.accounts, **again.accounts})
         for address in addresses:
+            self._update(pair, address, read)
+        return read.clock
+
+    def _needed(self, pair: _Pair, address: Pubkey, read: "_Read") -> tuple[Pubkey, ...]:
+        """The accounts that the pool is decoded from as it is now; none when it is a pool no more."""
+        head, listing = read.accounts.get(address), pair.listings.get(address)
+        if head is None or listing is None:
+            return ()
+        if head == listing.accounts.get(address):
+            return tuple(listing.accounts)
+        try:
+            return listing.program.accounts_of(address, head)
+        except UnsupportedPool as error:
+            self._refuse(address, error.message)
+            del pair.listings[address]
+            return ()
+
+    def _update(self, pair: _Pair, address: Pubkey, read: "_Read") -> None:
+        names, listing = self._needed(pair, address, read), pair.listings.get(address)
+        if listing is None or read.slot < listing.slot:
+            return
+        accounts = {name: read.accounts[name] for name in names if name in read.accounts}
+        if accounts != listing.accounts:
             try:
-                self._update(pair.listings[address], address, read)
+                listing.pool = listing.program.decode(address, accounts)
             except UnsupportedPool as error:
                 self._refuse(address, error.message)
                 del pair.listings[address]
-        return read.clock
-
-    def _update(self, listing: Listing, address: Pubkey, read: "_Read") -> None:
-        if read.slot < listing.slot:
-            return
-        head = read.accounts.get(address)
-        names = listing.program.accounts_of(address, head) if head else ()
-        accounts = {name: read.accounts[name] for name in names if name in read.accounts}
-        if accounts == listing.accounts:
-            listing.slot = read.slot
-            return
-        listing.pool = listing.program.decode(address, accounts)
+                return
         listing.accounts, listing.slot = accounts, read.slot
 
     def _list(self, address: Pubkey, program: VenueProgram, accounts: dict[Pubkey, Account], slot: Slot) -> None:

@@ -19,7 +19,7 @@ class Tokens:
         """Make a token known. Raises ValueError when its symbol already means another mint."""
         known = self._by_name.get(token.symbol.upper())
         if known is not None and known.mint != token.mint:
-            raise ValueError(f"symbol {token.symbol} already means {known.mint}")
+            raise ValueError(f"symbol {known.symbol} already means {known.mint}")
         self._by_name[token.symbol.upper()] = token
         self._by_name[str(token.mint)] = token
         self._by_mint[token.mint] = token

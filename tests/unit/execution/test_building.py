@@ -36,7 +36,7 @@ def route(pool: Pool, token_in: Token, token_out: Token) -> Route:
 
 
 def compose(pool: Pool, token_in: Token, token_out: Token, **changes: Any) -> Composition:
-    options = {
+    options: dict[str, Any] = {
         "reference": ORDER_ID,
         "attempt": 1,
         "blockhash": BLOCKHASH,
