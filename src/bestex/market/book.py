@@ -105,7 +105,7 @@ class Book:
         pair.view = PairView(
             pools=tuple(listing.pool for listing in pair.listings.values()),
             clock=max(clocks, key=lambda clock: clock.slot),
-            slot=min(listing.slot for listing in pair.listings.values()),
+            slot=min((listing.slot for listing in pair.listings.values()), default=0),
         )
         pair.read_at_s = started_s
 
