@@ -23,6 +23,7 @@ from bestex.api.server import listen, loop_factory, make_server
 from bestex.bus.local import LocalBus
 from bestex.config import Settings
 from bestex.errors import ClusterUnavailable, ConfigError
+from bestex.execution.conditions import Conditions
 from bestex.execution.engine import Engine, EngineSettings
 from bestex.execution.intake import Intake
 from bestex.execution.landing import Landing
@@ -155,13 +156,14 @@ async def assembled(settings: Settings) -> AsyncIterator[tuple[Front, _Backgroun
             signer=signer,
             tokens=tokens,
             quoting=quoting,
-            landing=Landing(cluster, clock, resend_s=settings.resend_s, status_poll_s=settings.status_poll_s),
-            settings=EngineSettings(
-                retry_base_s=settings.retry_base_s,
-                retry_max_s=settings.retry_max_s,
-                priority_fee_percentile=settings.priority_fee_percentile,
-                priority_fee_max_micro_lamports=settings.priority_fee_max_micro_lamports,
+            conditions=Conditions(
+                cluster,
+                clock,
+                percentile=settings.priority_fee_percentile,
+                max_unit_price_micro_lamports=settings.priority_fee_max_micro_lamports,
             ),
+            landing=Landing(cluster, clock, resend_s=settings.resend_s, status_poll_s=settings.status_poll_s),
+            settings=EngineSettings(retry_base_s=settings.retry_base_s, retry_max_s=settings.retry_max_s),
         )
         worker = Worker(
             name,

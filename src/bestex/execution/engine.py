@@ -7,14 +7,13 @@ process; above all the signed attempt is on disk before its first send.
 Whatever happens here, at any moment: the store knows the order, and an attempt that may land is in the store.
 """
 
-import asyncio
-
 import msgspec
 import structlog
 
 from bestex.errors import AttemptDead, BestexError, OutcomeUnknown, StaleVersion, StoreUnavailable
 from bestex.execution import narrate
 from bestex.execution.building import Composer, Composition
+from bestex.execution.conditions import Conditions
 from bestex.execution.fill import amounts_moved
 from bestex.execution.journal import EventMaker, Journal
 from bestex.execution.landing import Dead, FailedOnChain, Landed, Landing
@@ -38,8 +37,6 @@ class EngineSettings(msgspec.Struct, frozen=True, kw_only=True):
 
     retry_base_s: float
     retry_max_s: float
-    priority_fee_percentile: int
-    priority_fee_max_micro_lamports: int
     finality_check_s: float = 1.0
     """After a confirmation, when to look first whether it is finalized."""
 
@@ -57,6 +54,7 @@ class Engine:
         signer: Signer,
         tokens: Tokens,
         quoting: Quoting,
+        conditions: Conditions,
         landing: Landing,
         settings: EngineSettings,
     ) -> None:
@@ -67,6 +65,7 @@ class Engine:
         self._signer = signer
         self._tokens = tokens
         self._quoting = quoting
+        self._conditions = conditions
         self._landing = landing
         self._settings = settings
         self._composer = Composer(signer.pubkey)
@@ -150,23 +149,11 @@ class Engine:
     async def _prepare(self, order: Order, route: Route) -> tuple[Blockhash, int]:
         """The blockhash, and the priority fee in micro-lamports per compute unit; refuses if the wallet is short."""
         token_in, _ = self._pair(order)
-        wallet, source = self._signer.pubkey, self._composer.source_account(token_in)
-        writable = [leg.pool.address for leg in route.legs]
-        blockhash, fees, funds = await asyncio.gather(
-            self._cluster.latest_blockhash(Commitment.CONFIRMED),
-            self._cluster.priority_fees(writable),
-            self._cluster.accounts([wallet, source], Commitment.CONFIRMED),
-        )
+        payers = [self._signer.pubkey, self._composer.source_account(token_in)]
+        blockhash, unit_price = await self._conditions.of([leg.pool.address for leg in route.legs])
+        funds = await self._cluster.accounts(payers, Commitment.CONFIRMED)
         check_funds(token_in, route.in_amount, *funds.accounts)
-        return blockhash, self._unit_price(fees)
-
-    def _unit_price(self, recent: list[int]) -> int:
-        """A percentile of what others paid lately for these accounts, clamped."""
-        if not recent:
-            return 0
-        ranked = sorted(recent)
-        index = (len(ranked) - 1) * self._settings.priority_fee_percentile // 100
-        return min(ranked[index], self._settings.priority_fee_max_micro_lamports)
+        return blockhash, unit_price
 
     def _compose(self, order: Order, route: Route, blockhash: Blockhash, unit_price: int) -> Composition:
         token_in, token_out = self._pair(order)

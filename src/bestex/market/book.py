@@ -3,12 +3,14 @@
 import asyncio
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
+from functools import partial
 
 import msgspec
 import structlog
 from solders.pubkey import Pubkey
 
-from bestex.errors import UnsupportedPool
+from bestex.errors import NoRoute, UnsupportedPool
+from bestex.market.freshness import Fresh
 from bestex.ports import AccountsAt, Clock, Cluster
 from bestex.types import Account, ChainClock, Commitment, Mint, Slot
 from bestex.venues import PROGRAMS
@@ -38,11 +40,10 @@ class PairView(msgspec.Struct, frozen=True):
     """The oldest slot that a pool was read at."""
 
 
-class _Pair(msgspec.Struct):
-    listings: dict[Pubkey, Listing]
-    view: PairView | None = None
-    read_at_s: float = float("-inf")
-    reading: asyncio.Task[None] | None = None
+class _Pair:
+    def __init__(self, book: "Book", clock: Clock, max_age_s: float) -> None:
+        self.listings: dict[Pubkey, Listing] = {}
+        self.view = Fresh(partial(book.refresh, self), clock, max_age_s=max_age_s)
 
 
 class Book:
@@ -86,28 +87,22 @@ class Book:
             yield from pair.listings.values()
 
     async def view(self, one: Mint, other: Mint) -> PairView:
-        """The pair's pools, at most `max_age_s` old. Raises ClusterUnavailable; KeyError when no pool is listed."""
-        pair = self._pairs[frozenset((one, other))]
-        if pair.view is None or self._clock.monotonic_s() - pair.read_at_s > self._max_age_s:
-            if pair.reading is None:
-                pair.reading = asyncio.create_task(self._refresh(pair))
-                pair.reading.add_done_callback(lambda _: setattr(pair, "reading", None))
-            await asyncio.shield(pair.reading)
-        assert pair.view is not None
-        return pair.view
+        """The pair's pools, fresh. Raises ClusterUnavailable, NoRoute; KeyError for a pair without pools."""
+        return await self._pairs[frozenset((one, other))].view.get()
 
-    async def _refresh(self, pair: _Pair) -> None:
+    async def refresh(self, pair: _Pair) -> PairView:
+        """Read all pools of a pair, each venue's beside the others'."""
         by_program: dict[VenueProgram, list[Pubkey]] = defaultdict(list)
         for address, listing in pair.listings.items():
             by_program[listing.program].append(address)
-        started_s = self._clock.monotonic_s()
+        if not by_program:
+            raise NoRoute("all pools of this pair are refused")
         clocks = await asyncio.gather(*(self._refresh_venue(pair, addresses) for addresses in by_program.values()))
-        pair.view = PairView(
+        return PairView(
             pools=tuple(listing.pool for listing in pair.listings.values()),
             clock=max(clocks, key=lambda clock: clock.slot),
             slot=min((listing.slot for listing in pair.listings.values()), default=0),
         )
-        pair.read_at_s = started_s
 
     async def _refresh_venue(self, pair: _Pair, addresses: Sequence[Pubkey]) -> ChainClock:
         """Read one venue's pools of the pair again. A node that is behind what we hold changes nothing."""
@@ -155,7 +150,7 @@ class Book:
         except UnsupportedPool as error:
             self._refuse(address, error.message)
             return
-        pair = self._pairs.setdefault(frozenset(pool.mints), _Pair(listings={}))
+        pair = self._pairs.setdefault(frozenset(pool.mints), _Pair(self, self._clock, self._max_age_s))
         pair.listings[address] = Listing(pool, program, accounts, slot)
 
     def _refuse(self, address: Pubkey, reason: str) -> None:

@@ -1,6 +1,7 @@
 """Token units to base units and back, exactly. Decimals exist only at the API edge."""
 
 import re
+from decimal import ROUND_DOWN, Context, Decimal
 
 from bestex.errors import AmountOutOfRange
 from bestex.types import U64_MAX
@@ -8,6 +9,7 @@ from bestex.types import U64_MAX
 _PLAIN = re.compile(r"(?P<whole>\d+)(?:\.(?P<fraction>\d+))?\Z", re.ASCII)
 _EXPONENT = re.compile(r"(?P<digits>\d+(?:\.\d+)?)[eE](?P<exponent>[+-]?\d{1,3})\Z", re.ASCII)
 _MAX_DIGITS = 100
+_PRICE = Context(prec=12, rounding=ROUND_DOWN)
 
 
 def to_raw(text: str, decimals: int) -> int:
@@ -39,18 +41,10 @@ def to_units(raw: int, decimals: int) -> str:
     return f"{whole}.{text}" if text else str(whole)
 
 
-def price(in_raw: int, in_decimals: int, out_raw: int, out_decimals: int, digits: int = 12) -> str:
-    """Output token units per input token unit, to `digits` significant digits, rounded down."""
-    numerator = out_raw * 10**in_decimals
-    denominator = in_raw * 10**out_decimals
-    if numerator == 0:
-        return "0"
-    # A scale that leaves at least `digits` digits in the quotient.
-    scale = max(0, digits + len(str(denominator)) - len(str(numerator)))
-    quotient = str(numerator * 10**scale // denominator)
-    if len(quotient) > digits:
-        quotient = quotient[:digits] + "0" * (len(quotient) - digits)
-    return to_units(int(quotient), scale)
+def price(in_raw: int, in_decimals: int, out_raw: int, out_decimals: int) -> str:
+    """Output token units per input token unit, to 12 significant digits, rounded down."""
+    ratio = _PRICE.divide(Decimal(out_raw), Decimal(in_raw))
+    return f"{_PRICE.scaleb(ratio, in_decimals - out_decimals).normalize(_PRICE):f}"
 
 
 def _digits(text: str) -> tuple[str, str]:
