@@ -30,7 +30,7 @@ _PAIRS = [
     ("USDC", "BTC", 100.0),
     ("BTC", "USDC", 0.001),
     ("SOL", "JUP", 0.6),
-    ("JUP", "SOL", 120.0),
+    ("ETH", "SOL", 0.03),
     ("USDT", "USDC", 100.0),
     ("USDC", "USDT", 100.0),
     ("SOL", "RAY", 0.6),

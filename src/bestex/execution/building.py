@@ -18,7 +18,7 @@ from bestex.solana.instructions import (
     memo,
 )
 from bestex.solana.transaction import Draft, draft
-from bestex.types import Token
+from bestex.types import Mint, Token
 from bestex.venues.math import rent_exempt
 from bestex.venues.pool import SwapAccounts
 from bestex.venues.token import ACCOUNT_SIZE, NATIVE_MINT, TOKEN_PROGRAM, associated_token_address
@@ -50,12 +50,18 @@ class Composer:
 
     def __init__(self, wallet: Pubkey) -> None:
         self._wallet = wallet
+        self._token_accounts: dict[Mint, Pubkey] = {}
 
     def source_account(self, token: Token) -> Pubkey:
         """The wallet's token account that pays; for SOL the wallet itself."""
-        if token.mint == NATIVE_MINT:
-            return self._wallet
-        return associated_token_address(self._wallet, token.mint, token.program)
+        return self._wallet if token.mint == NATIVE_MINT else self._token_account(token)
+
+    def _token_account(self, token: Token) -> Pubkey:
+        account = self._token_accounts.get(token.mint)
+        if account is None:
+            account = associated_token_address(self._wallet, token.mint, token.program)
+            self._token_accounts[token.mint] = account
+        return account
 
     def compose(
         self,
@@ -95,12 +101,12 @@ class Composer:
     def _source(self, token: Token, amount: int, seed: str) -> tuple[Pubkey, Sequence[Step], Sequence[Step]]:
         if token.mint == NATIVE_MINT:
             return self._temporary_sol(seed, TOKEN_ACCOUNT_RENT_LAMPORTS + amount)
-        return associated_token_address(self._wallet, token.mint, token.program), (), ()
+        return self._token_account(token), (), ()
 
     def _destination(self, token: Token, seed: str) -> tuple[Pubkey, Sequence[Step], Sequence[Step]]:
         if token.mint == NATIVE_MINT:
             return self._temporary_sol(seed, TOKEN_ACCOUNT_RENT_LAMPORTS)
-        account = associated_token_address(self._wallet, token.mint, token.program)
+        account = self._token_account(token)
         create = create_token_account_idempotent(self._wallet, account, token.mint, token.program)
         return account, (Step("createTokenAccount", create),), ()
 

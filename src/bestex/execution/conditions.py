@@ -37,7 +37,7 @@ class Conditions:
         ClusterUnavailable.
         """
         fees = self._fees_of(tuple(pools))
-        if not (self._blockhash.is_fresh and fees.is_fresh):
+        if not (self._blockhash.is_fresh() and fees.is_fresh()):
             await asyncio.gather(self._blockhash.get(), fees.get())
         return await self._blockhash.get(), self._unit_price(await fees.get())
 

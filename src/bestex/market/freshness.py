@@ -19,14 +19,13 @@ class Fresh(Generic[T]):
         self._value: tuple[T, float] | None = None
         self._reading: asyncio.Task[T] | None = None
 
-    @property
     def is_fresh(self) -> bool:
         """Whether `get` will answer at once."""
         return self._value is not None and self._clock.monotonic_s() - self._value[1] <= self._max_age_s
 
     async def get(self) -> T:
         """The value, at most `max_age_s` old. Raises what `read` raises; the next call reads again."""
-        if self._value is not None and self.is_fresh:
+        if self._value is not None and self.is_fresh():
             return self._value[0]
         if self._reading is None:
             self._reading = asyncio.create_task(self._refresh())

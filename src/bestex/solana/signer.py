@@ -1,16 +1,19 @@
 """Keys that sign."""
 
+from nacl.bindings import crypto_sign
 from solders.keypair import Keypair
 from solders.pubkey import Pubkey
 
 from bestex.errors import ConfigError
+
+_SIGNATURE_BYTES = 64
 
 
 class KeypairSigner:
     """Signs with a key held in this process's memory."""
 
     def __init__(self, keypair: Keypair) -> None:
-        self._keypair = keypair
+        self._secret = bytes(keypair)
         self._pubkey = keypair.pubkey()
 
     @classmethod
@@ -27,7 +30,7 @@ class KeypairSigner:
 
     def sign(self, message: bytes) -> bytes:
         """The 64-byte ed25519 signature of `message`."""
-        return bytes(self._keypair.sign_message(message))
+        return crypto_sign(message, self._secret)[:_SIGNATURE_BYTES]
 
     def __repr__(self) -> str:
         return f"KeypairSigner({self._pubkey})"

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 
 import msgspec
 from solders.hash import Hash
-from solders.instruction import CompiledInstruction, Instruction
+from solders.instruction import Instruction
 from solders.message import MessageV0, to_bytes_versioned
 from solders.pubkey import Pubkey
 from solders.signature import Signature as WireSignature
@@ -28,41 +28,30 @@ _SIGNATURE_BYTES = 64
 class Draft(msgspec.Struct, frozen=True):
     """A compiled transaction of one signer, not signed yet. Its first instruction sets the compute unit limit."""
 
-    message: MessageV0
+    message: bytes
+    """In wire format."""
+    account_locks: int
 
     @property
     def size_bytes(self) -> int:
         """On the wire, signature included."""
-        return len(_ONE_SIGNATURE) + _SIGNATURE_BYTES + len(to_bytes_versioned(self.message))
-
-    @property
-    def account_locks(self) -> int:
-        return len(self.message.account_keys)
+        return len(_ONE_SIGNATURE) + _SIGNATURE_BYTES + len(self.message)
 
     def unsigned(self) -> bytes:
         """Wire format with an empty signature: for simulation."""
-        return _ONE_SIGNATURE + bytes(_SIGNATURE_BYTES) + to_bytes_versioned(self.message)
+        return _ONE_SIGNATURE + bytes(_SIGNATURE_BYTES) + self.message
 
     def with_compute_unit_limit(self, units: int) -> "Draft":
         """The same transaction with another limit; its size does not change."""
-        message = self.message
-        first, *rest = message.instructions
-        limit = CompiledInstruction(first.program_id_index, compute_unit_limit(units).data, first.accounts)
-        return Draft(
-            MessageV0(
-                message.header,
-                message.account_keys,
-                message.recent_blockhash,
-                [limit, *rest],
-                message.address_table_lookups,
-            )
-        )
+        limit = compute_unit_limit(units).data
+        # version, header, number of keys; keys; blockhash; number of instructions; program, no accounts, size of data
+        start = 5 + 32 * self.account_locks + 32 + 1 + 3
+        return Draft(self.message[:start] + limit + self.message[start + len(limit) :], self.account_locks)
 
     def sign(self, sign: Callable[[bytes], bytes]) -> tuple[Signature, bytes]:
         """The signature in base58, and the signed transaction in wire format."""
-        message = to_bytes_versioned(self.message)
-        signature = sign(message)
-        return Signature(str(WireSignature(signature))), _ONE_SIGNATURE + signature + message
+        signature = sign(self.message)
+        return Signature(str(WireSignature(signature))), _ONE_SIGNATURE + signature + self.message
 
 
 def draft(payer: Pubkey, instructions: Sequence[Instruction], blockhash: str) -> Draft:
@@ -71,7 +60,8 @@ def draft(payer: Pubkey, instructions: Sequence[Instruction], blockhash: str) ->
     Raises ValueError when the transaction exceeds the network's limits.
     """
     assert instructions[0].program_id == COMPUTE_BUDGET_PROGRAM
-    compiled = Draft(MessageV0.try_compile(payer, list(instructions), [], Hash.from_string(blockhash)))
+    message = MessageV0.try_compile(payer, list(instructions), [], Hash.from_string(blockhash))
+    compiled = Draft(to_bytes_versioned(message), len(message.account_keys))
     if compiled.size_bytes > MAX_BYTES:
         raise ValueError(f"transaction has {compiled.size_bytes} bytes, the network takes {MAX_BYTES}")
     if compiled.account_locks > MAX_ACCOUNT_LOCKS:

@@ -26,12 +26,12 @@ class Source:
 async def test_a_value_lives_as_long_as_it_may() -> None:
     clock, source = VirtualClock(), Source()
     fresh = Fresh(source.read, clock, max_age_s=1.0)
-    assert not fresh.is_fresh
+    assert not fresh.is_fresh()
     assert [await fresh.get(), await fresh.get()] == [1, 1]
     clock.advance(1.0)
-    assert fresh.is_fresh
+    assert fresh.is_fresh()
     clock.advance(0.01)
-    assert not fresh.is_fresh
+    assert not fresh.is_fresh()
     assert await fresh.get() == 2
 
 
@@ -44,7 +44,7 @@ async def test_the_age_counts_from_the_question() -> None:
 
     fresh = Fresh(slow, clock, max_age_s=1.0)
     await fresh.get()
-    assert not fresh.is_fresh
+    assert not fresh.is_fresh()
 
 
 async def test_askers_share_a_read_and_its_failure() -> None:
