@@ -18,7 +18,13 @@ from tests.support.entropy import SeededEntropy
 from tests.support.process import ServerProcess
 
 ORDERS = 100
-PAIRS = [("USDC", "SOL", "150.5"), ("SOL", "USDC", "1.25"), ("USDC", "ETH", "900"), ("SOL", "JUP", "2"), ("USDT", "USDC", "75")]
+PAIRS = [
+    ("USDC", "SOL", "150.5"),
+    ("SOL", "USDC", "1.25"),
+    ("USDC", "ETH", "900"),
+    ("SOL", "JUP", "2"),
+    ("USDT", "USDC", "75"),
+]
 MEMO = re.compile(r"bestex:([0-9a-f-]{36}):(\d+)")
 ENDED = {"confirmed", "failed", "canceled", "expired"}
 

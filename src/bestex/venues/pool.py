@@ -5,7 +5,7 @@ swaps exactly as the program would pay them, computes the state that a swap leav
 instruction. Everything is integer base units and pure: no clock, no network, no chance.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from enum import StrEnum
 from typing import Protocol, Self
 
@@ -13,10 +13,22 @@ import msgspec
 from solders.instruction import Instruction
 from solders.pubkey import Pubkey
 
+from bestex.errors import UnsupportedPool
 from bestex.types import Account, ChainClock, Mint, SwapMode
 
 Accounts = Mapping[Pubkey, Account]
 """Accounts by address, as read from a cluster at one slot."""
+
+
+def loaded(accounts: Accounts, keys: Iterable[Pubkey]) -> dict[Pubkey, Account]:
+    """These of the accounts, in this order. Raises UnsupportedPool if one is missing."""
+    found = {}
+    for key in keys:
+        account = accounts.get(key)
+        if account is None:
+            raise UnsupportedPool(f"Account {key} is missing", address=str(key))
+        found[key] = account
+    return found
 
 
 class Venue(StrEnum):
@@ -47,6 +59,14 @@ class Refusal(StrEnum):
     PRICE_LIMIT = "price_limit"
     CLOSED = "closed"
     MISSING_ACCOUNTS = "missing_accounts"
+
+
+class ProgramError(msgspec.Struct, frozen=True, gc=False):
+    """A program's own error for a failed instruction."""
+
+    code: int
+    """The number in `custom program error`."""
+    name: str
 
 
 class Quote(msgspec.Struct, frozen=True, gc=False):
@@ -148,6 +168,8 @@ class VenueProgram(Protocol):
     PROGRAM_ID: Pubkey
     ERRORS: Mapping[int, str]
     """The program's custom error codes by number, as far as swaps can meet them."""
+    SLIPPAGE_EXCEEDED: Mapping[SwapMode, ProgramError]
+    """How the program refuses a swap whose quote misses the instruction's threshold; the caller compares the two."""
 
     def is_pool(self, account: Account) -> bool:
         """Whether an account of this program is a pool (by discriminator and size)."""
