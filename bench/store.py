@@ -1,47 +1,58 @@
-import argparse, asyncio, gc, sys, time, os, tempfile, shutil
+import argparse, asyncio, gc, sys, time, os, tempfile, shutil, secrets
 import msgspec
 import uvloop
 from bestex.store.sqlite import SqliteStore
 from bestex.orders.attempt import AttemptState
+from bestex.orders.order import new_order_id
 from bestex.ports import Change
 from tests.support.orders import Life, attempt, keys, pending, NOW_MS
+replace = msgspec.structs.replace
 
+class Script:
+    """What an engine would write for an order: made from one that was lived through."""
+    def __init__(self):
+        self.order, self.accepted = pending(0, client_order_id="x")
+        life = Life(replace(self.order, lease_epoch=1))
+        self.steps = []
+        def step(*events, attempt=None):
+            self.steps.append((life.order, events, attempt))
+        step(life.routed()); step(life.built())
+        a = attempt(life.order)
+        step(life.submitted(), attempt=a)
+        step(life.confirmed(), life.finalized(), attempt=replace(a, state=AttemptState.LANDED, slot=250_000_003))
+    def new(self, n):
+        oid = new_order_id(NOW_MS + n // 10, secrets.token_bytes(10))
+        k = secrets.token_hex(16)
+        order = replace(self.order, id=oid, terms=replace(self.order.terms, client_order_id=k))
+        return order, replace(self.accepted, order_id=oid, client_order_id=k), keys(client_order_id=k, request_hash="0" * 64)
+    def change(self, i, claimed, n, signature):
+        after, events, attempt = self.steps[i]
+        oid = claimed.id
+        if attempt is not None:
+            attempt = replace(attempt, order_id=oid, signature=signature, last_valid_block_height=250_000_000 + n // 4000)
+        order = replace(after, id=oid, terms=claimed.terms, lease_owner=claimed.lease_owner, lease_until_ms=claimed.lease_until_ms)
+        return Change(order=order, events=tuple([replace(e, order_id=oid) for e in events]), attempt=attempt)
 
-def script(n, first):
-    out = {}
-    for k in range(first, first + n):
-        order, event = pending(k)
-        order = msgspec.structs.replace(order, terms=msgspec.structs.replace(order.terms, client_order_id=f"c{k}"))
-        life = Life(msgspec.structs.replace(order, lease_epoch=1))
-        steps = []
-        e = life.routed(); steps.append(Change(order=life.order, events=(e,)))
-        e = life.built(); steps.append(Change(order=life.order, events=(e,)))
-        a = attempt(life.order, last_valid_block_height=250_000_000 + k // 4000)
-        e = life.submitted(); steps.append(Change(order=life.order, events=(e,), attempt=a))
-        e1 = life.confirmed(); e2 = life.finalized()
-        steps.append(Change(order=life.order, events=(e1, e2), attempt=msgspec.structs.replace(a, state=AttemptState.LANDED, slot=1)))
-        out[order.id] = (order, event, keys(client_order_id=f"c{k}", request_hash="h" * 64), steps)
-    return out
-
-async def drive(store, work, concurrency):
-    todo = iter(work.values())
+async def drive(store, first, total, concurrency):
+    script = Script()
+    todo = iter(range(first, first + total))
     done = 0
-    total = len(work)
     room = asyncio.Semaphore(concurrency)
     async def client():
-        for order, event, ks, _ in todo:
+        for n in todo:
             await room.acquire()
-            await store.accept(order, event, ks)
+            await store.accept(*script.new(n))
             wake.set()
     wake = asyncio.Event()
     finished = asyncio.Event()
-    lat = []
+    started = first
     async def execute(order):
-        nonlocal done
-        s = work[order.id][3]
-        store.record(s[0]); store.record(s[1])
-        await store.record(s[2])
-        await store.record(s[3])
+        nonlocal done, started
+        n = started = started + 1
+        sig = secrets.token_hex(44)
+        store.record(script.change(0, order, n, sig)); store.record(script.change(1, order, n, sig))
+        await store.record(script.change(2, order, n, sig))
+        await store.record(script.change(3, order, n, sig))
         done += 1; room.release()
         if done == total: finished.set()
     async def worker():
@@ -62,21 +73,21 @@ async def drive(store, work, concurrency):
     return el
 
 async def amain(a):
+    if a.gc: gc.set_threshold(a.gc, 50, 100)
+    if a.switch: sys.setswitchinterval(a.switch)
     d = tempfile.mkdtemp(dir=a.dir)
     batches = []
     store = SqliteStore(d + "/b.db", on_batch=lambda n, s: batches.append((n, s)), ckpt=a.ckpt, page=a.page, most=a.most)
     await store.open()
     n = 0
     while n < a.total:
-        work = script(a.n, n); n += a.n
-        gc.collect(); gc.freeze()
         batches.clear()
         c0=time.process_time(); t0=time.thread_time()
-        el = await drive(store, work, a.concurrency)
+        el = await drive(store, n, a.n, a.concurrency)
+        n += a.n
         c1=time.process_time(); t1=time.thread_time()
         b = sorted(x for x, _ in batches); s = sorted(x for _, x in batches)
         print(f"{n:8} stored: {a.n/el:8.0f} orders/s; cpu {(c1-c0)/a.n*1e6:.0f} us/order (loop {(t1-t0)/a.n*1e6:.0f}) batches {len(b)} ops p50 {b[len(b)//2]} max {b[-1]}; ms p50 {s[len(s)//2]*1e3:.1f} p99 {s[int(len(s)*.99)]*1e3:.1f} max {s[-1]*1e3:.1f}; writer busy {sum(s)/el:.0%}", flush=True)
-        gc.unfreeze()
     await store.close()
     print(os.path.getsize(d+"/b.db")>>20,'MB')
     shutil.rmtree(d)
@@ -86,6 +97,7 @@ def main(argv):
     p.add_argument("-n", type=int, default=20000); p.add_argument("--total", type=int, default=20000)
     p.add_argument("--concurrency", type=int, default=1000); p.add_argument("--ckpt", type=int, default=2000); p.add_argument("--page", type=int, default=8192)
     p.add_argument("--most", type=int, default=2000)
+    p.add_argument("--gc", type=int, default=0); p.add_argument("--switch", type=float, default=0.0005)
     p.add_argument("--dir", default=None)
     a = p.parse_args(argv)
     uvloop.run(amain(a))

@@ -1,6 +1,7 @@
 """Log lines: structured, one format for ours and for the libraries'."""
 
 import logging
+import sys
 from pathlib import Path
 
 import structlog
@@ -21,7 +22,7 @@ def configure_logs(settings: Settings, file: Path | None = None) -> None:
     if level is None:
         raise ConfigError(f"log_level {settings.log_level!r} is none of debug, info, warning, error, critical")
     handler = logging.StreamHandler() if file is None else logging.FileHandler(file, encoding="utf-8")
-    colors = file is None and handler.stream.isatty()
+    colors = file is None and sys.stderr.isatty()
     renderer: structlog.typing.Processor = (
         structlog.processors.JSONRenderer()
         if settings.log_format is LogFormat.JSON
@@ -30,9 +31,7 @@ def configure_logs(settings: Settings, file: Path | None = None) -> None:
     final: list[structlog.typing.Processor] = [structlog.stdlib.ProcessorFormatter.remove_processors_meta]
     if settings.log_format is LogFormat.JSON:
         final.append(structlog.processors.format_exc_info)
-    handler.setFormatter(
-        structlog.stdlib.ProcessorFormatter(foreign_pre_chain=_SHARED, processors=[*final, renderer])
-    )
+    handler.setFormatter(structlog.stdlib.ProcessorFormatter(foreign_pre_chain=_SHARED, processors=[*final, renderer]))
     root = logging.getLogger()
     for old in root.handlers[:]:
         root.removeHandler(old)

@@ -37,7 +37,7 @@ STRANGER = Keypair.from_seed(b"somebody else with nothing to do")
 
 SOL, USDC, USDT, ETH, JUP = (ASSETS[symbol].token.mint for symbol in ("SOL", "USDC", "USDT", "ETH", "JUP"))
 
-QUIET = msgspec.structs.replace(INSTANT, commits_within_slot=False)
+QUIET = msgspec.structs.replace(INSTANT, commits_within_slot=False, max_transactions=1_024)
 """Blocks only when the test ticks; everything is final at once."""
 FINAL_AFTER_8 = msgspec.structs.replace(QUIET, confirmed_after_slots=1, finalized_after_slots=8)
 
@@ -223,8 +223,8 @@ class Client:
     async def send(
         self, *instructions: Instruction, signers: Sequence[Keypair] = (), payer: Keypair = WALLET
     ) -> Signature:
-        """Sign with the newest blockhash and send."""
-        blockhash = await self.cluster.latest_blockhash(Commitment.PROCESSED)
+        """Sign with the newest blockhash that no fork can take away, and send."""
+        blockhash = await self.cluster.latest_blockhash(Commitment.FINALIZED)
         signature, raw = signed(blockhash.blockhash, instructions, *signers, payer=payer)
         await self.cluster.send(raw)
         return signature

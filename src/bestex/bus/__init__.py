@@ -1,1 +1,1 @@
-"""What may be lost: wake-ups and the live fan-out of events."""
+"""What may be lost: wake-ups, and the fan-out of events to whoever watches."""

@@ -1,4 +1,4 @@
-"""The bus of one process."""
+"""The bus inside one process."""
 
 import asyncio
 from collections import deque
@@ -9,106 +9,108 @@ from bestex.types import OrderId
 
 
 class LocalSubscription:
-    """One reader of one order. Holds at most `limit` events that were not read yet."""
+    """A `Subscription`: a bounded buffer of one order's events, for one reader."""
 
-    def __init__(self, bus: "LocalBus", order_id: OrderId, limit: int) -> None:
+    def __init__(self, bus: "LocalBus", order_id: OrderId, buffer_events: int) -> None:
         self.overflowed = False
         self._bus = bus
         self._order_id = order_id
-        self._limit = limit
+        self._room = buffer_events
         self._events: deque[Committed] = deque()
-        self._waiter: asyncio.Future[None] | None = None
+        self._reader: asyncio.Future[None] | None = None
         self._closed = False
 
     async def next(self) -> Committed | None:
-        """The next event; None when the subscription is closed, or has overflowed and is drained."""
+        """As `Subscription.next`. One reader at a time."""
         while not self._events:
             if self._closed or self.overflowed:
                 return None
-            self._waiter = asyncio.get_running_loop().create_future()
+            self._reader = asyncio.get_running_loop().create_future()
             try:
-                await self._waiter
+                await self._reader
             finally:
-                self._waiter = None
+                self._reader = None
         return self._events.popleft()
 
     def close(self) -> None:
-        """Stop listening; a reader that waits gets None."""
-        if not self._closed:
-            self._closed = True
-            self._events.clear()
-            self._bus.forget(self._order_id, self)
-            self._wake()
+        """End the subscription: what is buffered is dropped, and a waiting reader gets None."""
+        self._closed = True
+        self._events.clear()
+        self._bus.remove(self._order_id, self)
+        self._wake()
 
     def put(self, event: Committed) -> None:
-        """Take an event, or drop it if the reader is too far behind."""
-        if self.overflowed:
-            return
-        if len(self._events) >= self._limit:
-            self.overflowed = True
-        else:
+        """Buffer the event. The first that does not fit ends the subscription: a gap is worse than an end."""
+        if len(self._events) < self._room:
             self._events.append(event)
+        else:
+            self.overflowed = True
+            self._bus.remove(self._order_id, self)
         self._wake()
 
     def _wake(self) -> None:
-        if self._waiter is not None and not self._waiter.done():
-            self._waiter.set_result(None)
+        if self._reader is not None and not self._reader.done():
+            self._reader.set_result(None)
 
 
 class LocalBus:
-    """Fan-out and wake-ups within one event loop."""
+    """A `Bus` for one event loop."""
 
     def __init__(self, *, buffer_events: int) -> None:
+        """`buffer_events`: how many events a subscription holds for a reader that lags."""
         self._buffer_events = buffer_events
-        self._readers: dict[OrderId, list[LocalSubscription]] = {}
-        self._idle: set[asyncio.Future[None]] = set()
+        self._subscriptions: dict[OrderId, list[LocalSubscription]] = {}
         self._woken = False
+        self._idle: set[asyncio.Future[None]] = set()
 
     def publish(self, events: Sequence[Committed]) -> None:
-        """Hand events to those who subscribed to their orders."""
-        readers = self._readers
-        if not readers:
+        """As `Bus.publish`. An order that nobody watches costs one look-up."""
+        subscriptions = self._subscriptions
+        if not subscriptions:
             return
         for event in events:
-            for reader in readers.get(event.order_id, ()):
-                reader.put(event)
+            watching = subscriptions.get(event.order_id)
+            if watching is not None:
+                for subscription in tuple(watching):
+                    subscription.put(event)
 
     def subscribe(self, order_id: OrderId) -> LocalSubscription:
-        """Listen to an order from now on."""
+        """As `Bus.subscribe`."""
         subscription = LocalSubscription(self, order_id, self._buffer_events)
-        self._readers.setdefault(order_id, []).append(subscription)
+        self._subscriptions.setdefault(order_id, []).append(subscription)
         return subscription
 
-    def forget(self, order_id: OrderId, subscription: LocalSubscription) -> None:
-        """Stop handing events to a subscription."""
-        remaining = [reader for reader in self._readers.get(order_id, ()) if reader is not subscription]
-        if remaining:
-            self._readers[order_id] = remaining
-        else:
-            self._readers.pop(order_id, None)
+    def remove(self, order_id: OrderId, subscription: LocalSubscription) -> None:
+        """Forget the subscription; nothing happens if it is forgotten already."""
+        watching = self._subscriptions.get(order_id)
+        if watching is not None and subscription in watching:
+            watching.remove(subscription)
+            if not watching:
+                del self._subscriptions[order_id]
 
     def wake(self) -> None:
-        """Tell idle workers that there may be work."""
-        self._woken = True
-        for waiter in self._idle:
-            if not waiter.done():
-                waiter.set_result(None)
+        """As `Bus.wake`: everybody who waits, or else the next who comes to wait."""
+        waiting = [waiter for waiter in self._idle if not waiter.done()]
+        for waiter in waiting:
+            waiter.set_result(None)
+        self._woken = self._woken or not waiting
 
     async def wait_for_work(self, timeout_s: float) -> None:
-        """Return at a wake-up since the last call, or after the timeout."""
-        if not self._woken:
-            loop = asyncio.get_running_loop()
-            waiter: asyncio.Future[None] = loop.create_future()
-            timer = loop.call_later(timeout_s, _finish, waiter)
-            self._idle.add(waiter)
-            try:
-                await waiter
-            finally:
-                timer.cancel()
-                self._idle.discard(waiter)
-        self._woken = False
+        """As `Bus.wait_for_work`."""
+        if self._woken:
+            self._woken = False
+            return
+        loop = asyncio.get_running_loop()
+        waiter = loop.create_future()
+        self._idle.add(waiter)
+        timer = loop.call_later(timeout_s, _wake, waiter)
+        try:
+            await waiter
+        finally:
+            timer.cancel()
+            self._idle.discard(waiter)
 
 
-def _finish(waiter: asyncio.Future[None]) -> None:
+def _wake(waiter: asyncio.Future[None]) -> None:
     if not waiter.done():
         waiter.set_result(None)

@@ -92,7 +92,7 @@ class Submitted(Header, frozen=True, tag="submitted"):
     explanation: str | None = None
 
 
-class Confirmed(Header, frozen=True, tag="confirmed"):
+class Confirmed(Header, frozen=True, tag="confirmed", omit_defaults=False):
     """The swap has landed. `status`: confirmed."""
 
     attempt: int
@@ -113,7 +113,7 @@ class Confirmed(Header, frozen=True, tag="confirmed"):
     simulated: bool = False
 
 
-class Finalized(Header, frozen=True, tag="finalized"):
+class Finalized(Header, frozen=True, tag="finalized", omit_defaults=False):
     """The fill can no longer be undone. `status`: confirmed."""
 
     tx_hash: str

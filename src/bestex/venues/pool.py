@@ -40,12 +40,15 @@ class Venue(StrEnum):
     @property
     def dex(self) -> str:
         """The exchange that the program belongs to: `Raydium` or `Meteora`."""
-        return self.value.split("_", 1)[0].capitalize()
+        return _DEX[self]
 
     @property
     def label(self) -> str:
         """The venue's name for people, as in Jupiter's `swapInfo.label`: `Raydium CPMM`."""
-        return f"{self.dex} {self.value.split('_', 1)[1].upper()}"
+        return f"{_DEX[self]} {self.value.split('_', 1)[1].upper()}"
+
+
+_DEX = {venue: venue.value.split("_", 1)[0].capitalize() for venue in Venue}
 
 
 class Refusal(StrEnum):

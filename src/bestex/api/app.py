@@ -1,0 +1,91 @@
+"""The ASGI application: the hot route and the WebSockets plainly, everything else through Litestar."""
+
+from typing import Any
+
+from litestar import Litestar, get
+from litestar.datastructures import CacheControlHeader, State
+from litestar.response import Redirect
+
+from bestex.api.docs import openapi_config
+from bestex.api.front import Front
+from bestex.api.handling import on_error, refuse_unknown_parameters
+from bestex.api.ops import OPS_ROUTES
+from bestex.api.orders import ORDER_ROUTES
+from bestex.api.place import EXECUTE, place_order
+from bestex.api.problems import problem
+from bestex.api.quotes import MARKET_ROUTES
+from bestex.api.stream import serve_stream
+from bestex.api.wire import App, ClientGone, Message, Receive, Scope, Send, read_body, send_answer
+from bestex.errors import BestexError
+
+__all__ = ["Front", "create_app"]
+
+_UNKNOWN_ROUTE = "(none)"
+
+
+def create_app(front: Front) -> App:
+    """The ASGI application in front of an engine."""
+    documented = Litestar(
+        [_home, *ORDER_ROUTES, *MARKET_ROUTES, *OPS_ROUTES],
+        openapi_config=openapi_config(),
+        exception_handlers={Exception: on_error},
+        before_request=refuse_unknown_parameters,
+        cache_control=CacheControlHeader(no_store=True),
+        state=State({"front": front}),
+        logging_config=None,
+        request_max_body_size=None,
+    )
+    return _Application(front, documented)
+
+
+@get("/", include_in_schema=False, sync_to_thread=False)
+def _home() -> Redirect:
+    return Redirect("/docs")
+
+
+class _Application:
+    """Chooses the lane of each connection, and counts."""
+
+    def __init__(self, front: Front, documented: Litestar) -> None:
+        self._front = front
+        self._documented: Any = documented
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        kind = scope["type"]
+        if kind == "http":
+            if scope["path"] == EXECUTE and scope["method"] == "POST":
+                await self._execute(scope, receive, send)
+            else:
+                await self._serve(scope, receive, send)
+        elif kind == "websocket":
+            await serve_stream(self._front, scope, receive, send)
+        else:
+            await self._documented(scope, receive, send)
+
+    async def _execute(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """The hot route: what Litestar's handler of the same path does, without the cost of the framework."""
+        front, headers = self._front, scope["headers"]
+        try:
+            answer = await place_order(
+                front, headers, await read_body(headers, receive, front.settings.body_limit_bytes)
+            )
+        except ClientGone:
+            return
+        except BestexError as error:
+            answer = problem(error, EXECUTE)
+        front.metrics.observe_request("POST", EXECUTE, answer.status)
+        await send_answer(send, answer)
+
+    async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
+        status = 500
+
+        async def counted(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+            await send(message)
+
+        # To the server a HEAD stays a HEAD: it leaves the body out.
+        asked = {**scope, "method": "GET"} if scope["method"] == "HEAD" else scope
+        await self._documented(asked, receive, counted)
+        self._front.metrics.observe_request(scope["method"], asked.get("path_template") or _UNKNOWN_ROUTE, status)

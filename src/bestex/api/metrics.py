@@ -1,0 +1,159 @@
+"""What dashboards and alerts read: counters and latencies in Prometheus' format, on a registry of their own.
+
+What happens for every event or request is counted in plain integers, and given to Prometheus when it asks.
+"""
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+import msgspec
+from prometheus_client import CollectorRegistry, Histogram, ProcessCollector, generate_latest
+from prometheus_client.exposition import CONTENT_TYPE_LATEST
+from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily, Metric
+
+from bestex.orders.status import Status
+from bestex.ports import Clock, Committed, QueueStats
+from bestex.types import OrderId
+
+CONTENT_TYPE = CONTENT_TYPE_LATEST
+
+_STAGE_BUCKETS = (0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300)
+_COMMIT_BUCKETS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5)
+_BATCH_BUCKETS = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000)
+_MOST_OPEN = 100_000
+"""Orders whose stages are timed at once; beyond, the oldest are forgotten."""
+
+
+class _Name(msgspec.Struct, gc=False):
+    """The part of an event's JSON that is counted."""
+
+    event: str
+
+
+class _Open(msgspec.Struct, gc=False):
+    """An order that is being timed."""
+
+    status: Status
+    since_s: float
+    accepted_s: float | None
+    """None: another process accepted it."""
+
+
+_event_name = msgspec.json.Decoder(_Name).decode
+
+
+class Metrics:
+    """All metrics of one process."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._open: dict[OrderId, _Open] = {}
+        self._events: Counter[tuple[str, Status]] = Counter()
+        self._requests: Counter[tuple[str, str, int]] = Counter()
+        self.websockets_open = 0
+        self._messages = 0
+        self._queue: QueueStats | None = None
+        self.registry = CollectorRegistry()
+        self.registry.register(self)
+        ProcessCollector(registry=self.registry)
+        stages = self._histogram("order_stage", "How long orders stay in a status, commit to commit.", _STAGE_BUCKETS)
+        ends = self._histogram("order", "From acceptance to the fill, or to the end without one.", _STAGE_BUCKETS)
+        self._stages = {status: stages.labels(status.value) for status in Status}
+        self._ends = {status: ends.labels(status.value) for status in Status}
+        self._batch_sizes = Histogram(
+            "bestex_store_commit_operations", "Writes in one commit.", registry=self.registry, buckets=_BATCH_BUCKETS
+        )
+        self._batch_seconds = Histogram(
+            "bestex_store_commit_seconds", "Time of one commit.", registry=self.registry, buckets=_COMMIT_BUCKETS
+        )
+
+    def observe_commits(self, events: Sequence[Committed]) -> None:
+        """Count and time events that are on disk: a listener for `Store.on_commit`."""
+        now_s = self._clock.monotonic_s()
+        for event in events:
+            self._events[_event_name(event.payload).event, event.status] += 1
+            self._time(event, now_s)
+
+    def observe_batch(self, operations: int, seconds: float) -> None:
+        """Note one commit of the store: how many writes it held, and how long it took. From any thread."""
+        self._batch_sizes.observe(operations)
+        self._batch_seconds.observe(seconds)
+
+    def observe_request(self, method: str, route: str, status: int) -> None:
+        """Count an HTTP request by its route's template."""
+        self._requests[method, route, status] += 1
+
+    @contextmanager
+    def open_websocket(self) -> Iterator[None]:
+        """Count a WebSocket as open while the block runs."""
+        self.websockets_open += 1
+        try:
+            yield
+        finally:
+            self.websockets_open -= 1
+
+    def add_messages(self, count: int) -> None:
+        """Count events that were sent to a WebSocket."""
+        self._messages += count
+
+    def exposition(self, queue: QueueStats | None) -> bytes:
+        """Everything in Prometheus' text format; without the queue when its state is not known."""
+        self._queue = queue
+        return generate_latest(self.registry)
+
+    def collect(self) -> Iterator[Metric]:
+        """What is counted in plain integers, for the registry."""
+        events = CounterMetricFamily("bestex_order_events", "Events committed.", labels=("event", "status"))
+        for (name, status), count in self._events.items():
+            events.add_metric((name, status.value), count)
+        yield events
+        retries = sum(count for (name, _), count in self._events.items() if name == "retrying")
+        yield CounterMetricFamily("bestex_order_retries", "Tries that failed and were put off.", value=retries)
+        requests = CounterMetricFamily("bestex_http_requests", "HTTP requests.", labels=("method", "route", "status"))
+        for (method, route, code), count in self._requests.items():
+            requests.add_metric((method, route, str(code)), count)
+        yield requests
+        yield GaugeMetricFamily("bestex_websockets_open", "WebSockets that are open.", value=self.websockets_open)
+        yield CounterMetricFamily("bestex_websocket_messages", "Events sent to WebSockets.", value=self._messages)
+        if self._queue is not None:
+            yield from self._collect_queue(self._queue)
+
+    def _collect_queue(self, queue: QueueStats) -> Iterator[Metric]:
+        depths = GaugeMetricFamily("bestex_queue_orders", "Orders in the queue.", labels=("state",))
+        for state, count in (("waiting", queue.waiting), ("delayed", queue.delayed), ("in_work", queue.in_work)):
+            depths.add_metric((state,), count)
+        yield depths
+        orders = GaugeMetricFamily("bestex_orders", "Orders stored.", labels=("status",))
+        for status in Status:
+            orders.add_metric((status.value,), queue.by_status.get(status, 0))
+        yield orders
+        oldest_ms = queue.oldest_waiting_ms
+        age_s = 0.0 if oldest_ms is None else max(0, self._clock.now_ms() - oldest_ms) / 1000
+        yield GaugeMetricFamily("bestex_queue_oldest_seconds", "Age of the oldest waiting order.", value=age_s)
+
+    def _histogram(self, name: str, meaning: str, buckets: Sequence[float]) -> Histogram:
+        return Histogram(f"bestex_{name}_seconds", meaning, ("status",), registry=self.registry, buckets=buckets)
+
+    def _time(self, event: Committed, now_s: float) -> None:
+        known = self._open.get(event.order_id)
+        if known is None:
+            if not event.final:
+                self._open[event.order_id] = _Open(event.status, now_s, now_s if event.seq == 1 else None)
+                if len(self._open) > _MOST_OPEN:
+                    del self._open[next(iter(self._open))]
+            return
+        if event.status is not known.status or event.final:
+            self._stages[known.status].observe(now_s - known.since_s)
+            if known.accepted_s is not None and _decides(event, known.status):
+                self._ends[event.status].observe(now_s - known.accepted_s)
+            known.status, known.since_s = event.status, now_s
+        if event.final:
+            del self._open[event.order_id]
+
+
+def _decides(event: Committed, before: Status) -> bool:
+    """Whether the event is the order's fill, or its end without one."""
+    if event.status is Status.CONFIRMED:
+        return before is not Status.CONFIRMED
+    return event.final

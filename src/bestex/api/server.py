@@ -1,0 +1,166 @@
+"""Uvicorn, set up for this API: fast parsers, uncompressed frames, an end to everything that could wait for ever."""
+
+import asyncio
+import math
+import signal
+import socket
+import sys
+import threading
+from asyncio import AbstractEventLoop, TimerHandle
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import uvicorn
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
+from uvicorn.server import HANDLED_SIGNALS
+
+from bestex.api.wire import App
+from bestex.config import Settings
+from bestex.errors import ConfigError
+
+_BACKLOG = 2048
+_KEEP_ALIVE_S = 75
+"""A client may take its time between a POST and the upgrade on the same connection."""
+_PING_S = 20.0
+_HEAD_BYTES = 65_536
+_WS_MESSAGE_BYTES = 4096
+"""Clients have nothing to say on a stream."""
+_CLOSING_S = 12.0
+"""A closing handshake is over by then (uvicorn gives it 10 s), or the peer is gone."""
+_STOPPING_S = 2.0
+
+
+def make_server(app: App, settings: Settings) -> uvicorn.Server:
+    """A server for `await server.serve(sockets=[listen(settings)])`.
+
+    SIGINT, SIGTERM or `should_exit` stop it: WebSockets are closed with 1012, requests finished, for `shutdown_s` at
+    most; then `serve` returns.
+    """
+    return _Server(_config(app, settings))
+
+
+def listen(settings: Settings) -> socket.socket:
+    """A socket that listens; port 0 takes any free one. Raises ConfigError when the address cannot be had."""
+    host, port = settings.host, settings.port
+    try:
+        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+        family, kind, _, _, address = found[0]
+        # The protocol is named because asyncio switches Nagle's algorithm off only for sockets that say they are TCP.
+        listener = socket.socket(family, kind, socket.IPPROTO_TCP)
+        try:
+            if sys.platform != "win32":
+                listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            listener.bind(address)
+            listener.listen(_BACKLOG)
+        except OSError:
+            listener.close()
+            raise
+    except OSError as error:
+        raise ConfigError(f"cannot listen on {host}:{port}: {error.strerror}", host=host, port=port) from error
+    return listener
+
+
+def _config(app: App, settings: Settings) -> uvicorn.Config:
+    """Uvicorn's configuration."""
+    return uvicorn.Config(
+        app,
+        interface="asgi3",
+        lifespan="off",
+        http=_HttpProtocol,
+        ws=_StreamProtocol,
+        ws_per_message_deflate=False,
+        ws_max_size=_WS_MESSAGE_BYTES,
+        ws_ping_interval=_PING_S,
+        ws_ping_timeout=_PING_S,
+        access_log=False,
+        log_config=None,
+        log_level="warning",
+        proxy_headers=False,
+        server_header=False,
+        backlog=_BACKLOG,
+        timeout_keep_alive=_KEEP_ALIVE_S,
+        timeout_graceful_shutdown=math.ceil(settings.shutdown_s),
+    )
+
+
+def loop_factory() -> Callable[[], AbstractEventLoop] | None:
+    """uvloop's event loop where there is one: for `asyncio.Runner`."""
+    if sys.platform == "win32":
+        return None
+    try:
+        import uvloop  # noqa: PLC0415 - not on every platform
+    except ImportError:
+        return None
+    return uvloop.new_event_loop
+
+
+class _Server(uvicorn.Server):
+    """Uvicorn's, but a signal that stopped it is not raised again: the engine behind has yet to finish its orders."""
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
+        before = {number: signal.signal(number, self.handle_exit) for number in HANDLED_SIGNALS}
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+
+class _HttpProtocol(HttpToolsProtocol):
+    """Uvicorn's `httptools`, with a bound on the head of a request, which it would gather for as long as it comes."""
+
+    _in_head = True
+    _head_bytes = 0
+
+    def data_received(self, data: bytes) -> None:
+        self._head_bytes += len(data)
+        super().data_received(data)
+        if self._in_head and self._head_bytes > _HEAD_BYTES and not self.transport.is_closing():
+            self.send_400_response("The head of the request is too large.")
+
+    def on_message_begin(self) -> None:
+        super().on_message_begin()
+        self._in_head, self._head_bytes = True, 0
+
+    def on_headers_complete(self) -> None:
+        self._in_head = False
+        super().on_headers_complete()
+
+
+class _StreamProtocol(WebSocketsSansIOProtocol):
+    """Uvicorn's `websockets-sansio`, with an end to every closing.
+
+    A transport that is closed first flushes what it holds: a peer that reads nothing would keep it, and what it holds,
+    for as long as it likes.
+    """
+
+    _abort_timer: TimerHandle | None = None
+
+    def keepalive_timeout(self) -> None:
+        super().keepalive_timeout()
+        self.queue.put_nowait({"type": "websocket.disconnect", "code": 1011, "reason": "keepalive ping timeout"})
+        self._abort_in(_STOPPING_S)
+
+    def on_task_complete(self, task: asyncio.Task[None]) -> None:
+        super().on_task_complete(task)
+        if not self.disconnected:
+            self._abort_in(_CLOSING_S)
+
+    def shutdown(self) -> None:
+        super().shutdown()
+        self._abort_in(_STOPPING_S)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        super().connection_lost(exc)
+        if self._abort_timer is not None:
+            self._abort_timer.cancel()
+            self._abort_timer = None
+
+    def _abort_in(self, seconds: float) -> None:
+        if self._abort_timer is None:
+            self._abort_timer = self.loop.call_later(seconds, self.transport.abort)

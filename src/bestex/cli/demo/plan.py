@@ -1,0 +1,45 @@
+"""The demo's orders: which pairs, which sizes, and how each should end."""
+
+from enum import StrEnum
+
+import msgspec
+
+
+class Ending(StrEnum):
+    """How an order should end."""
+
+    FILLED = "filled"
+    FAILED = "failed"
+
+
+class Planned(msgspec.Struct, frozen=True):
+    """An order that the demo places."""
+
+    token_in: str
+    """Symbol."""
+    token_out: str
+    amount_in: str
+    """Token units."""
+    priority: int | None = None
+    slippage_bps: int | None = None
+    by_mint: bool = False
+    """Name the tokens by mint address instead of symbol."""
+    repeated: bool = False
+    """Post it twice under one clientOrderId: there must be one order."""
+    ending: Ending = Ending.FILLED
+    note: str = ""
+
+
+PLAN = (
+    Planned("USDC", "ETH", "1000"),
+    Planned("ETH", "USDC", "0.75"),
+    Planned("SOL", "USDC", "120", priority=9, note="priority 9"),
+    Planned("USDC", "SOL", "25000"),
+    Planned("USDC", "JUP", "500", note="makes a token account"),
+    Planned("SOL", "BONK", "5", by_mint=True, note="by mint address"),
+    Planned("BONK", "SOL", "40000000", priority=5, note="priority 5"),
+    Planned("USDC", "SOL", "150", repeated=True, note="posted twice"),
+    Planned("BTC", "USDC", "0.05", slippage_bps=30, note="slippage 30 bps"),
+    Planned("SOL", "USDC", "15000000", ending=Ending.FAILED, note="more than the wallet holds"),
+)
+"""All on the paper market, which funds its wallet."""

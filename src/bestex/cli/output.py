@@ -1,0 +1,45 @@
+"""What commands print: tables for people, JSON for programs; plain text where nobody watches."""
+
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+_NATURAL_WIDTH = 10_000
+"""Lines are never cut to the terminal: what is cut cannot be copied, and a pipe has no width."""
+
+
+class _Console(Console):
+    def on_broken_pipe(self) -> None:
+        """Leave it to `bestex.cli.exits`, which knows the exit code."""
+        raise  # noqa: PLE0704 - rich calls this from its own except clause
+
+
+def console(*, width: int | None = None) -> Console:
+    """The terminal, or a plain file. Nothing is colored for a pipe."""
+    return _Console(width=width, highlight=False, soft_wrap=False)
+
+
+def print_table(columns: Sequence[str], rows: Sequence[Sequence[str | Text]], *, right: Sequence[str] = ()) -> None:
+    """A table without lines: headings, then one line each. `right` names the columns with numbers in them."""
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
+    for column in columns:
+        table.add_column(column, justify="right" if column in right else "left", no_wrap=True)
+    for row in rows:
+        table.add_row(*row)
+    console(width=_NATURAL_WIDTH).print(table, crop=False)
+
+
+def print_line(text: str = "") -> None:
+    """One line on stdout, at once: a reader at the other end of a pipe waits for it."""
+    sys.stdout.write(f"{text}\n")
+    sys.stdout.flush()
+
+
+def print_json(value: Any) -> None:
+    """One JSON document on stdout, indented."""
+    print_line(msgspec.json.format(msgspec.json.encode(value), indent=2).decode())

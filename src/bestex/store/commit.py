@@ -1,0 +1,141 @@
+"""Group commit: what is asked for while one batch is being written goes into the next one together.
+
+Knows nothing of any database: it takes operations on the event loop, hands them in batches to a function that runs on
+an executor, and gives each asker its own answer. Reads go the same way.
+"""
+
+import asyncio
+import logging
+from collections.abc import Callable
+from concurrent.futures import Executor, Future
+from typing import Any, Generic, ParamSpec, TypeVar
+
+from bestex.errors import StoreUnavailable
+
+_log = logging.getLogger(__name__)
+
+Answer = TypeVar("Answer")
+News = TypeVar("News")
+Returned = TypeVar("Returned")
+Given = ParamSpec("Given")
+
+
+class Operation(Generic[Answer]):
+    """One thing to be done in a batch."""
+
+    __slots__ = ("answer", "future")
+
+    future: asyncio.Future[Answer]
+    answer: Answer | Exception | None
+    """Set by the function that runs the batch; an exception is raised to whoever asked."""
+
+    def __init__(self) -> None:
+        self.answer = None
+
+
+class Batcher(Generic[News]):
+    """Collects operations and runs them in batches, one batch at a time and in the order of the calls."""
+
+    def __init__(
+        self,
+        run: Callable[[list[Operation[Any]]], News],
+        *,
+        executor: Executor,
+        monotonic_s: Callable[[], float],
+        most: int,
+        on_done: Callable[[list[Operation[Any]], News, float], None],
+    ) -> None:
+        """`run` gets at most `most` operations and answers each; if it raises, none of them took effect.
+
+        `on_done` gets the batch, what `run` returned, and the seconds that it took.
+        """
+        self._run = run
+        self._executor = executor
+        self._monotonic_s = monotonic_s
+        self._most = most
+        self._on_done = on_done
+        self._loop = asyncio.get_running_loop()
+        self._queue: list[Operation[Any]] = []
+        self._draining: asyncio.Task[None] | None = None
+        self._closed = False
+
+    def submit(self, operation: Operation[Answer]) -> asyncio.Future[Answer]:
+        """Put the operation into the next batch. When closed, the answer is StoreUnavailable."""
+        operation.future = future = self._loop.create_future()
+        if self._closed:
+            _give(future, StoreUnavailable("the store is closed"))
+            return future
+        self._queue.append(operation)
+        if self._draining is None:
+            self._draining = self._loop.create_task(self._drain())
+        return future
+
+    async def close(self) -> None:
+        """Take nothing more, and finish what was taken."""
+        self._closed = True
+        if self._draining is not None:
+            await asyncio.wait({self._draining})
+
+    def abandon(self) -> None:
+        """Take nothing more, and answer nobody, as if the process had been killed."""
+        self._closed = True
+        self._queue.clear()
+        if self._draining is not None:
+            self._draining.cancel()
+
+    async def _drain(self) -> None:
+        # Begins one turn of the loop after the first operation: what is asked for in that turn goes along.
+        batch: list[Operation[Any]] = []
+        try:
+            while self._queue:
+                batch, self._queue = self._queue[: self._most], self._queue[self._most :]
+                await self._do(batch)
+        finally:
+            # Only if the loop is being torn down is anything left.
+            for operation in (*batch, *self._queue):
+                _give(operation.future, StoreUnavailable("the store was stopped; whether it wrote this is unknown"))
+            self._queue.clear()
+            self._draining = None
+
+    async def _do(self, batch: list[Operation[Any]]) -> None:
+        try:
+            news, seconds = await self._loop.run_in_executor(self._executor, self._timed, batch)
+        except Exception as error:  # noqa: BLE001 - whoever asked gets it
+            _log.exception("a batch of %d operations failed as a whole", len(batch))
+            for operation in batch:
+                _give(operation.future, error)
+            return
+        for operation in batch:
+            answer, future = operation.answer, operation.future
+            if isinstance(answer, Exception):
+                _give(future, answer)
+            elif not future.done():  # whoever asked may have been canceled
+                future.set_result(answer)
+        try:
+            self._on_done(batch, news, seconds)
+        except Exception:  # noqa: BLE001 - the batch is written; the next one must not suffer
+            _log.exception("telling about a batch failed")
+
+    def _timed(self, batch: list[Operation[Any]]) -> tuple[News, float]:
+        began_s = self._monotonic_s()
+        news = self._run(batch)
+        return news, self._monotonic_s() - began_s
+
+
+class InlineExecutor(Executor):
+    """Runs everything at once, in the thread that asks: for simulations, where the order of all things is fixed."""
+
+    def submit(self, fn: Callable[Given, Returned], /, *args: Given.args, **kwargs: Given.kwargs) -> Future[Returned]:
+        future: Future[Returned] = Future()
+        try:
+            future.set_result(fn(*args, **kwargs))
+        except Exception as error:  # noqa: BLE001 - whoever asked gets it
+            future.set_exception(error)
+        return future
+
+
+def _give(future: asyncio.Future[Any], error: Exception) -> None:
+    if not future.done():
+        future.set_exception(error)
+        # Whoever did not wait for the answer must not make asyncio complain: `on_done` has seen the error.
+        future.exception()

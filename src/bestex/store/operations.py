@@ -1,0 +1,95 @@
+"""What a store can be asked to do in a batch."""
+
+from bestex.orders.order import IdempotencyKeys, Order
+from bestex.ports import Acceptance, Change, Claims, Committed, RateLimit
+from bestex.store.commit import Operation
+from bestex.types import OrderId
+
+
+class Accept(Operation[Acceptance]):
+    """A new order with its first event."""
+
+    __slots__ = ("event", "keys", "order")
+
+    def __init__(self, order: Order, event: Committed, keys: IdempotencyKeys) -> None:
+        self.answer = None
+        self.order = order
+        self.event = event
+        self.keys = keys
+
+
+class Record(Operation[None]):
+    """A step of an order, its events encoded. `ends`: the order is terminal after it."""
+
+    __slots__ = ("change", "ends", "events")
+
+    def __init__(self, change: Change, events: list[Committed], ends: bool) -> None:
+        self.answer = None
+        self.change = change
+        self.events = events
+        self.ends = ends
+
+
+class Claim(Operation[Claims]):
+    """Leases on orders that are still to be filled."""
+
+    __slots__ = ("lease_ms", "limit", "now_ms", "rate", "worker")
+
+    def __init__(self, worker: str, *, limit: int, now_ms: int, lease_ms: int, rate: RateLimit | None) -> None:
+        super().__init__()
+        self.worker = worker
+        self.limit = limit
+        self.now_ms = now_ms
+        self.lease_ms = lease_ms
+        self.rate = rate
+
+
+class ClaimUnfinal(Operation[Claims]):
+    """Leases on confirmed orders that are not final."""
+
+    __slots__ = ("lease_ms", "limit", "now_ms", "worker")
+
+    def __init__(self, worker: str, *, limit: int, now_ms: int, lease_ms: int) -> None:
+        super().__init__()
+        self.worker = worker
+        self.limit = limit
+        self.now_ms = now_ms
+        self.lease_ms = lease_ms
+
+
+class Renew(Operation[None]):
+    """All leases of a worker, prolonged."""
+
+    __slots__ = ("lease_until_ms", "worker")
+
+    def __init__(self, worker: str, *, lease_until_ms: int) -> None:
+        super().__init__()
+        self.worker = worker
+        self.lease_until_ms = lease_until_ms
+
+
+class Ping(Operation[None]):
+    """A write that changes nothing anyone reads."""
+
+    __slots__ = ()
+
+
+class ReadOrder(Operation[Order]):
+    """An order that is not in memory."""
+
+    __slots__ = ("order_id",)
+
+    def __init__(self, order_id: OrderId) -> None:
+        super().__init__()
+        self.order_id = order_id
+
+
+class ReadEvents(Operation[list[Committed]]):
+    """An order's events from a sequence number on."""
+
+    __slots__ = ("from_seq", "order_id")
+
+    def __init__(self, order_id: OrderId, from_seq: int) -> None:
+        super().__init__()
+        self.order_id = order_id
+        self.from_seq = from_seq
