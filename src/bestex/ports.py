@@ -168,8 +168,8 @@ class Store(Protocol):
         """Lease confirmed orders that are due and not finalized yet."""
         ...
 
-    async def renew(self, worker: str, *, lease_until_ms: int) -> None:
-        """Prolong all leases that this worker holds."""
+    async def renew(self, worker: str, order_ids: Sequence[OrderId], *, lease_until_ms: int) -> None:
+        """Prolong those of these orders' leases that this worker holds. A lease is never made shorter."""
         ...
 
     def record(self, change: Change) -> Awaitable[None]:

@@ -93,6 +93,7 @@ class _Background:
 
     def __init__(self) -> None:
         self._tasks: dict[str, asyncio.Task[None]] = {}
+        self._stopping = False
         self.on_failure: Callable[[], None] = lambda: None
 
     def start(self, name: str, coroutine: Coroutine[Any, Any, None]) -> None:
@@ -106,13 +107,17 @@ class _Background:
             if task.done():
                 raise ClusterUnavailable(f"the {name} has stopped")
 
+    def expect_stop(self) -> None:
+        """From here on, tasks may end."""
+        self._stopping = True
+
     async def stop(self) -> None:
         for task in self._tasks.values():
             task.cancel()
         await asyncio.gather(*self._tasks.values(), return_exceptions=True)
 
     def _ended(self, task: asyncio.Task[None]) -> None:
-        if not task.cancelled():
+        if not task.cancelled() and not self._stopping:
             _log.critical("a part of the engine has stopped", part=task.get_name(), exc_info=task.exception())
             self.on_failure()
 
@@ -188,6 +193,7 @@ async def assembled(settings: Settings) -> AsyncIterator[tuple[Front, _Backgroun
         background.start("reconciler", reconciler.run())
         background.start("worker", worker.run())
         exits.push_async_callback(worker.drain, settings.shutdown_s)
+        exits.callback(background.expect_stop)
         intake = Intake(
             store=store,
             bus=bus,

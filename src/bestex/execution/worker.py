@@ -7,6 +7,7 @@ import structlog
 from bestex.errors import StoreUnavailable
 from bestex.execution.engine import Engine
 from bestex.ports import Bus, Claim, Clock, RateLimit, Store
+from bestex.types import OrderId
 
 _log = structlog.get_logger(__name__)
 
@@ -38,7 +39,7 @@ class Worker:
         self._rate = RateLimit(rate_per_minute, RATE_WINDOW_MS) if rate_per_minute else None
         self._lease_ms = round(lease_s * 1000)
         self._poll_s = poll_s
-        self._in_work: set[asyncio.Task[None]] = set()
+        self._in_work: dict[asyncio.Task[None], OrderId] = {}
         self._slot_freed = asyncio.Event()
         self._draining = False
 
@@ -90,11 +91,11 @@ class Worker:
 
     def _start(self, claim: Claim) -> None:
         task = asyncio.create_task(self._engine.work(claim), name=f"order {claim.order.id}")
-        self._in_work.add(task)
+        self._in_work[task] = claim.order.id
         task.add_done_callback(self._done)
 
     def _done(self, task: asyncio.Task[None]) -> None:
-        self._in_work.discard(task)
+        del self._in_work[task]
         self._slot_freed.set()
         if not task.cancelled():
             task.exception()  # the engine has logged it; the order's lease ends by itself
@@ -105,6 +106,8 @@ class Worker:
             if not self._in_work:
                 continue
             try:
-                await self._store.renew(self._name, lease_until_ms=self._clock.now_ms() + self._lease_ms)
+                # Of these orders only: one that was let go must come back when its lease ends.
+                until_ms = self._clock.now_ms() + self._lease_ms
+                await self._store.renew(self._name, list(self._in_work.values()), lease_until_ms=until_ms)
             except StoreUnavailable as error:
                 _log.error("cannot renew leases", reason=error.message)

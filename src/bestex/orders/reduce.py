@@ -28,7 +28,7 @@ def advance(order: Order, event: Event) -> Order:
         raise IllegalTransition(f"an order that is {order.status} cannot change", order_id=order.id)
     if event.status is not order.status:
         check_transition(order.status, event.status)
-    elif not isinstance(event, Finalized | CancelRequested):
+    elif not _keeps_status(order, event):
         raise IllegalTransition(f"an order that is {order.status} cannot become {event.status}", order_id=order.id)
     changes: dict[str, Any] = {
         "status": event.status,
@@ -37,6 +37,14 @@ def advance(order: Order, event: Event) -> Order:
     }
     _effects(order, event, changes)
     return msgspec.structs.replace(order, **changes)
+
+
+def _keeps_status(order: Order, event: Event) -> bool:
+    """Whether the event may come without a change of status: it is news of the status that the order is in."""
+    # A try can fail before any pool was chosen: the order then has never left `pending`.
+    return isinstance(event, Finalized | CancelRequested) or (
+        isinstance(event, Retrying) and order.status is Status.PENDING
+    )
 
 
 def _effects(order: Order, event: Event, changes: dict[str, Any]) -> None:

@@ -95,10 +95,12 @@ class OpenOrders:
         claims = [self._lease(entry, worker, now_ms + lease_ms) for entry in taken]
         return Claims(claims, self._unfinal.next_ms(now_ms))
 
-    def renew(self, worker: str, lease_until_ms: int) -> None:
+    def renew(self, worker: str, order_ids: Iterable[OrderId], lease_until_ms: int) -> None:
         """As `Store.renew`. A lease is never made shorter."""
-        for entry in self._leased.get(worker, {}).values():
-            if entry.order.lease_until_ms < lease_until_ms:
+        held = self._leased.get(worker, {})
+        for order_id in order_ids:
+            entry = held.get(order_id)
+            if entry is not None and entry.order.lease_until_ms < lease_until_ms:
                 entry.set(msgspec.structs.replace(entry.order, lease_until_ms=lease_until_ms))
 
     def _lease(self, entry: Entry, worker: str, until_ms: int) -> Claim:

@@ -1,5 +1,7 @@
 """What a store can be asked to do in a batch."""
 
+from collections.abc import Sequence
+
 from bestex.orders.order import IdempotencyKeys, Order
 from bestex.ports import Acceptance, Change, Claims, Committed, RateLimit
 from bestex.store.commit import Operation
@@ -58,13 +60,14 @@ class ClaimUnfinal(Operation[Claims]):
 
 
 class Renew(Operation[None]):
-    """All leases of a worker, prolonged."""
+    """Leases of a worker, prolonged."""
 
-    __slots__ = ("lease_until_ms", "worker")
+    __slots__ = ("lease_until_ms", "order_ids", "worker")
 
-    def __init__(self, worker: str, *, lease_until_ms: int) -> None:
+    def __init__(self, worker: str, order_ids: Sequence[OrderId], *, lease_until_ms: int) -> None:
         super().__init__()
         self.worker = worker
+        self.order_ids = order_ids
         self.lease_until_ms = lease_until_ms
 
 

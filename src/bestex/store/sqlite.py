@@ -107,9 +107,9 @@ class SqliteStore:
         """As `Store.claim_unfinal`."""
         return await self._write(ClaimUnfinal(worker, limit=limit, now_ms=now_ms, lease_ms=lease_ms))
 
-    async def renew(self, worker: str, *, lease_until_ms: int) -> None:
+    async def renew(self, worker: str, order_ids: Sequence[OrderId], *, lease_until_ms: int) -> None:
         """As `Store.renew`."""
-        await self._write(Renew(worker, lease_until_ms=lease_until_ms))
+        await self._write(Renew(worker, order_ids, lease_until_ms=lease_until_ms))
 
     async def ping(self) -> None:
         """As `Store.ping`."""

@@ -112,7 +112,7 @@ class Writer:
         for each in operations:
             match each:
                 case Renew():
-                    self.open_orders.renew(each.worker, each.lease_until_ms)
+                    self.open_orders.renew(each.worker, each.order_ids, each.lease_until_ms)
                 case Claim():
                     each.answer = self.open_orders.claim(
                         each.worker, limit=each.limit, now_ms=each.now_ms, lease_ms=each.lease_ms, rate=each.rate

@@ -126,3 +126,8 @@ def test_ids_are_uuid7_and_sort_by_time(early: int, later: int, one: bytes, two:
     assert first < second
     assert first[14] == "7"
     assert first[19] in "89ab"
+
+
+def test_a_try_can_fail_before_a_pool_was_chosen() -> None:
+    retrying = Retrying(**header(), status=Status.PENDING, attempt=0, error=ERROR, retry_at=AT, retries_left=1)
+    assert advance(order(Status.PENDING), retrying).retries == 1
