@@ -108,15 +108,14 @@ class _StoppedClock:
 async def test_all_pairs_in_both_directions(tmp_path: Path, network: str) -> None:
     async with engine(tmp_path, network=network, rate_per_minute=0, concurrency=50, slippage_bps=300) as (_, client):
         pools = (await client.pools()).pools
-        pairs = {(pool.tokens[0].symbol, pool.tokens[1].symbol) for pool in pools}
+        pairs = {(pool.tokens[0].symbol or "", pool.tokens[1].symbol or "") for pool in pools}
         assert len(pairs) >= 8
         # The wallet begins without JUP, and without an account for it.
         await ended(client, (await client.place("USDC", "JUP", 500, user_id="pairs")).order_id)
         for way in (1, -1):
             sizes = {"USDC": "50", "USDT": "50", "SOL": "0.3", "ETH": "0.01", "BTC": "0.0005"}
-            placed = [
-                await client.place(*pair[::way], sizes.get(pair[::way][0], "20"), user_id="pairs") for pair in pairs
-            ]
+            ways = [pair[::way] for pair in pairs]
+            placed = [await client.place(one, other, sizes.get(one, "20"), user_id="pairs") for one, other in ways]
             for order in placed:
                 events = await ended(client, order.order_id)
                 assert isinstance(events[-1], Finalized), events[-1]

@@ -220,6 +220,9 @@ class Life:
     def canceled(self) -> Event:
         return self.take(made.Canceled(**self._header(Status.CANCELED), explanation="by the client"))
 
+    def expired(self) -> Event:
+        return self.take(made.Expired(**self._header(Status.EXPIRED), explanation="its time is over"))
+
     def _header(self, status: Status) -> dict[str, Any]:
         return {
             "order_id": self.order.id,

@@ -207,22 +207,27 @@ class Engine:
         if landed.finalized:
             makers.append(narrate.finalized(attempt.signature, transaction.slot))
         due_at_ms = self._clock.now_ms() + round(self._settings.finality_check_s * 1000)
-        await journal.settle(*makers, attempt=done, release=True, due_at_ms=due_at_ms)
+        await journal.settle(lambda _: makers, attempt=done, due_at_ms=due_at_ms)
 
     # --- retry or fail ------------------------------------------------------------------------------------------------
 
     async def _give_back(self, journal: Journal, error: BestexError, attempt: Attempt | None = None) -> None:
         """The try is over without a fill: canceled as asked, pending again after a wait, or failed."""
-        order, told = journal.order, order_error(error)
-        if order.cancel_requested and attempt is not None:
-            await journal.settle(narrate.canceled(told), attempt=attempt, release=True)
-        elif may_retry(order, told):
-            wait_ms = backoff_ms(order.retries, self._settings.retry_base_s, self._settings.retry_max_s, self._entropy)
-            retry_at_ms = self._clock.now_ms() + wait_ms
-            await journal.settle(narrate.retrying(order, told, retry_at_ms), attempt=attempt, release=True)
-        else:
-            await journal.settle(narrate.failed(told, attempt), attempt=attempt, release=True)
-        _log.info("try ended", order_id=order.id, status=journal.order.status, code=told.code, reason=told.message)
+        told = order_error(error)
+
+        def decide(order: Order) -> list[EventMaker]:
+            if order.cancel_requested and attempt is not None:
+                return [narrate.canceled(told)]
+            if may_retry(order, told):
+                settings = self._settings
+                wait_ms = backoff_ms(order.retries, settings.retry_base_s, settings.retry_max_s, self._entropy)
+                return [narrate.retrying(order, told, self._clock.now_ms() + wait_ms)]
+            return [narrate.failed(told, attempt)]
+
+        await journal.settle(decide, attempt=attempt)
+        _log.info(
+            "try ended", order_id=journal.order.id, status=journal.order.status, code=told.code, reason=told.message
+        )
 
     def _pair(self, order: Order) -> tuple[Token, Token]:
         terms = order.terms

@@ -1,6 +1,6 @@
 """One claimed order and the events that we add to it."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 import msgspec
@@ -46,16 +46,21 @@ class Journal:
         return self._store.record(Change(order=order, events=tuple(events), attempt=attempt, release=release))
 
     async def settle(
-        self, *makers: EventMaker, attempt: Attempt | None = None, release: bool = False, due_at_ms: int | None = None
+        self,
+        decide: Callable[[Order], Sequence[EventMaker]],
+        *,
+        attempt: Attempt | None = None,
+        due_at_ms: int | None = None,
     ) -> None:
-        """Write what the chain has decided. A cancel request that came in between does not stop it.
+        """Write what became of a try, and give up the lease.
 
-        Raises StaleVersion if the order is no longer ours.
+        The client may ask for a cancel at any moment: `decide` is asked again with the order as it is then. Raises
+        StaleVersion if the order is no longer ours.
         """
         while True:
             before = self.order
             try:
-                await self.write(*makers, attempt=attempt, release=release, due_at_ms=due_at_ms)
+                await self.write(*decide(before), attempt=attempt, release=True, due_at_ms=due_at_ms)
             except StaleVersion:
                 stored = await self._store.order(before.id)
                 if stored.lease_epoch != before.lease_epoch or stored.status is not before.status:

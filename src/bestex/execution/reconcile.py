@@ -73,7 +73,7 @@ class Reconciler:
     ) -> None:
         if status is not None and status.slot == fill.slot and status.error is None:
             if status.commitment is Commitment.FINALIZED:
-                await journal.settle(narrate.finalized(attempt.signature, fill.slot), release=True)
+                await journal.settle(lambda _: [narrate.finalized(attempt.signature, fill.slot)])
         elif status is not None:
             await self._roll_back(
                 journal, attempt, f"a fork moved the transaction from slot {fill.slot} to {status.slot}"
@@ -85,9 +85,8 @@ class Reconciler:
     async def _roll_back(self, journal: Journal, attempt: Attempt, explanation: str) -> None:
         again = msgspec.structs.replace(attempt, state=AttemptState.SENT, slot=None)
         await journal.settle(
-            narrate.rolled_back(attempt.signature, explanation),
+            lambda _: [narrate.rolled_back(attempt.signature, explanation)],
             attempt=again,
-            release=True,
             due_at_ms=self._clock.now_ms(),
         )
         _log.warning("fill undone", order_id=journal.order.id, reason=explanation)
