@@ -1,105 +1,227 @@
-import argparse, asyncio, gc, sys, time, os, tempfile, shutil, secrets
+"""Orders a second through the store alone: accept, claim, and four steps with six events and one attempt each.
+
+The steps go as the engine writes them: routing and building without waiting, submitted awaited, then confirmed and
+finalized in one change. Each of the three waits is for a commit with fsync.
+"""
+
+import argparse
+import asyncio
+import gc
+import os
+import platform
+import secrets
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import apsw
 import msgspec
 import uvloop
-from bestex.store.sqlite import SqliteStore
-from bestex.orders.attempt import AttemptState
-from bestex.orders.order import new_order_id
+from tests.support.orders import NOW_MS, Life, attempt, pending
+
+from bestex.orders.attempt import Attempt, AttemptState
+from bestex.orders.events import Event
+from bestex.orders.order import IdempotencyKeys, Order, new_order_id
 from bestex.ports import Change
-from tests.support.orders import Life, attempt, keys, pending, NOW_MS
-replace = msgspec.structs.replace
+from bestex.store.sqlite import SqliteStore
 
-class Script:
-    """What an engine would write for an order: made from one that was lived through."""
-    def __init__(self):
-        self.order, self.accepted = pending(0, client_order_id="x")
-        life = Life(replace(self.order, lease_epoch=1))
-        self.steps = []
-        def step(*events, attempt=None):
-            self.steps.append((life.order, events, attempt))
-        step(life.routed()); step(life.built())
-        a = attempt(life.order)
-        step(life.submitted(), attempt=a)
-        step(life.confirmed(), life.finalized(), attempt=replace(a, state=AttemptState.LANDED, slot=250_000_003))
-    def new(self, n):
-        oid = new_order_id(NOW_MS + n // 10, secrets.token_bytes(10))
-        k = secrets.token_hex(16)
-        order = replace(self.order, id=oid, terms=replace(self.order.terms, client_order_id=k))
-        return order, replace(self.accepted, order_id=oid, client_order_id=k), keys(client_order_id=k, request_hash="0" * 64)
-    def change(self, i, claimed, n, signature):
-        after, events, attempt = self.steps[i]
-        oid = claimed.id
-        if attempt is not None:
-            attempt = replace(attempt, order_id=oid, signature=signature, last_valid_block_height=250_000_000 + n // 4000)
-        order = replace(after, id=oid, terms=claimed.terms, lease_owner=claimed.lease_owner, lease_until_ms=claimed.lease_until_ms)
-        return Change(order=order, events=tuple([replace(e, order_id=oid) for e in events]), attempt=attempt)
+_LATE_MS = 2 * NOW_MS
+_GIL_SWITCH_S = 0.0005
+"""As `bestex serve` sets it."""
+_replace = msgspec.structs.replace
 
-async def drive(store, first, total, concurrency):
-    script = Script()
-    todo = iter(range(first, first + total))
-    done = 0
-    room = asyncio.Semaphore(concurrency)
-    async def client():
-        for n in todo:
-            await room.acquire()
-            await store.accept(*script.new(n))
-            wake.set()
-    wake = asyncio.Event()
-    finished = asyncio.Event()
-    started = first
-    async def execute(order):
-        nonlocal done, started
-        n = started = started + 1
-        sig = secrets.token_hex(44)
-        store.record(script.change(0, order, n, sig)); store.record(script.change(1, order, n, sig))
-        await store.record(script.change(2, order, n, sig))
-        await store.record(script.change(3, order, n, sig))
-        done += 1; room.release()
-        if done == total: finished.set()
-    async def worker():
-        while done < total:
-            await wake.wait(); wake.clear()
-            while True:
-                c = (await store.claim("w", limit=500, now_ms=NOW_MS * 2, lease_ms=30000, rate=None)).claims
-                if not c: break
-                for x in c: t = asyncio.create_task(execute(x.order)); tasks.add(t); t.add_done_callback(tasks.discard)
-    tasks = set()
-    t = time.perf_counter()
-    cl = [asyncio.create_task(client()) for _ in range(concurrency)]
-    w = asyncio.create_task(worker())
-    await finished.wait()
-    el = time.perf_counter() - t
-    w.cancel()
-    for x in cl: await x
-    return el
 
-async def amain(a):
-    if a.gc: gc.set_threshold(a.gc, 50, 100)
-    if a.switch: sys.setswitchinterval(a.switch)
-    d = tempfile.mkdtemp(dir=a.dir)
-    batches = []
-    store = SqliteStore(d + "/b.db", on_batch=lambda n, s: batches.append((n, s)), ckpt=a.ckpt, page=a.page, most=a.most)
-    await store.open()
-    n = 0
-    while n < a.total:
-        batches.clear()
-        c0=time.process_time(); t0=time.thread_time()
-        el = await drive(store, n, a.n, a.concurrency)
-        n += a.n
-        c1=time.process_time(); t1=time.thread_time()
-        b = sorted(x for x, _ in batches); s = sorted(x for _, x in batches)
-        print(f"{n:8} stored: {a.n/el:8.0f} orders/s; cpu {(c1-c0)/a.n*1e6:.0f} us/order (loop {(t1-t0)/a.n*1e6:.0f}) batches {len(b)} ops p50 {b[len(b)//2]} max {b[-1]}; ms p50 {s[len(s)//2]*1e3:.1f} p99 {s[int(len(s)*.99)]*1e3:.1f} max {s[-1]*1e3:.1f}; writer busy {sum(s)/el:.0%}", flush=True)
-    await store.close()
-    print(os.path.getsize(d+"/b.db")>>20,'MB')
-    shutil.rmtree(d)
+class Template:
+    """The life of one order, from which those of all others are copied: the making of them is not to be measured."""
 
-def main(argv):
-    p = argparse.ArgumentParser()
-    p.add_argument("-n", type=int, default=20000); p.add_argument("--total", type=int, default=20000)
-    p.add_argument("--concurrency", type=int, default=1000); p.add_argument("--ckpt", type=int, default=2000); p.add_argument("--page", type=int, default=8192)
-    p.add_argument("--most", type=int, default=2000)
-    p.add_argument("--gc", type=int, default=0); p.add_argument("--switch", type=float, default=0.0005)
-    p.add_argument("--dir", default=None)
-    a = p.parse_args(argv)
-    uvloop.run(amain(a))
+    def __init__(self) -> None:
+        self._order, self._accepted = pending(0, client_order_id="")
+        life = Life(_replace(self._order, lease_epoch=1))
+        self._steps: list[tuple[Order, tuple[Event, ...], Attempt | None]] = []
+        self._step(life, life.routed())
+        self._step(life, life.built())
+        prepared = attempt(life.order)
+        self._step(life, life.submitted(), attempt=prepared)
+        landed = _replace(prepared, state=AttemptState.LANDED, slot=250_000_003)
+        self._step(life, life.confirmed(), life.finalized(), attempt=landed)
+
+    def new(self, number: int) -> tuple[Order, Event, IdempotencyKeys]:
+        """The order with this number; ten are made in a millisecond, and each has a random client order id."""
+        order_id = new_order_id(NOW_MS + number // 10, secrets.token_bytes(10))
+        key = secrets.token_hex(16)
+        order = _replace(self._order, id=order_id, terms=_replace(self._order.terms, client_order_id=key))
+        event = _replace(self._accepted, order_id=order_id, client_order_id=key)
+        return order, event, IdempotencyKeys(order.terms.user_id, "0" * 64, client_order_id=key)
+
+    def step(self, index: int, claimed: Order, number: int, signature: str) -> Change:
+        """One of the four steps. A blockhash serves 4,000 orders."""
+        after, events, made = self._steps[index]
+        order = _replace(
+            after,
+            id=claimed.id,
+            terms=claimed.terms,
+            lease_owner=claimed.lease_owner,
+            lease_until_ms=claimed.lease_until_ms,
+        )
+        if made is not None:
+            height = 250_000_000 + number // 4000
+            made = _replace(made, order_id=claimed.id, signature=signature, last_valid_block_height=height)
+        return Change(order=order, events=tuple([_replace(each, order_id=claimed.id) for each in events]), attempt=made)
+
+    def _step(self, life: Life, *events: Event, attempt: Attempt | None = None) -> None:
+        self._steps.append((life.order, events, attempt))
+
+
+class Run:
+    """A number of orders through a store, a bounded number of them at once."""
+
+    def __init__(self, store: SqliteStore, first: int, orders: int, concurrency: int) -> None:
+        self._store = store
+        self._template = Template()
+        self._numbers = iter(range(first, first + orders))
+        self._left = orders
+        self._concurrency = concurrency
+        self._room = asyncio.Semaphore(concurrency)
+        self._work = asyncio.Event()
+        self._done = asyncio.Event()
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    async def run(self) -> float:
+        """Seconds from the first accept to the last confirmation."""
+        began_s = time.perf_counter()
+        clients = [asyncio.create_task(self._client()) for _ in range(self._concurrency)]
+        worker = asyncio.create_task(self._worker())
+        await self._done.wait()
+        elapsed_s = time.perf_counter() - began_s
+        worker.cancel()
+        await asyncio.gather(*clients)
+        return elapsed_s
+
+    async def _client(self) -> None:
+        for number in self._numbers:
+            await self._room.acquire()
+            await self._store.accept(*self._template.new(number))
+            self._work.set()
+
+    async def _worker(self) -> None:
+        number = 0
+        while True:
+            await self._work.wait()
+            self._work.clear()
+            answer = await self._store.claim("bench", limit=1000, now_ms=_LATE_MS, lease_ms=30_000, rate=None)
+            for claim in answer.claims:
+                number += 1
+                task = asyncio.create_task(self._execute(claim.order, number))
+                self._tasks.add(task)
+                task.add_done_callback(self._tasks.discard)
+
+    async def _execute(self, order: Order, number: int) -> None:
+        signature = secrets.token_hex(44)
+        for index in (0, 1):
+            self._store.record(self._template.step(index, order, number, signature))
+        for index in (2, 3):
+            await self._store.record(self._template.step(index, order, number, signature))
+        self._room.release()
+        self._left -= 1
+        if not self._left:
+            self._done.set()
+
+
+class _Clock:
+    """The real one."""
+
+    def now_ms(self) -> int:
+        return time.time_ns() // 1_000_000
+
+    def monotonic_s(self) -> float:
+        return time.perf_counter()
+
+    async def sleep(self, seconds: float) -> None:
+        await asyncio.sleep(seconds)
+
+
+def main(argv: list[str]) -> int:
+    """Print the figures; exit code 0."""
+    parser = argparse.ArgumentParser(prog="python -m bench store", description=__doc__)
+    parser.add_argument("--orders", type=int, default=20_000, help="orders in one measurement")
+    parser.add_argument("--stored", type=int, default=300_000, help="measure again beside this many orders; 0: do not")
+    parser.add_argument("--concurrency", type=int, nargs="+", default=[100, 1000], help="orders at once")
+    parser.add_argument("--dir", type=Path, default=None, help="where the database goes; it is removed afterwards")
+    options = parser.parse_args(argv)
+    print(f"python {platform.python_version()}, apsw {apsw.apsw_version()}, {os.cpu_count()} CPUs, {_cpu()}")
+    print("SQLite WAL, synchronous=FULL (fsync at every commit); 3 commits awaited per order, 6 events, 1 attempt")
+    with _tuned(), tempfile.TemporaryDirectory(dir=options.dir) as folder:
+        uvloop.run(_measure(Path(folder) / "bench.db", options))
     return 0
-if __name__ == "__main__": sys.exit(main(sys.argv[1:]))
+
+
+async def _measure(path: Path, options: argparse.Namespace) -> None:
+    batches: list[tuple[int, float]] = []
+    store = SqliteStore(path, clock=_Clock(), on_batch=lambda count, seconds: batches.append((count, seconds)))
+    await store.open()
+    stored = 0
+    try:
+        for concurrency in options.concurrency:
+            await _one(store, stored, options.orders, concurrency, batches)
+            stored += options.orders
+        if options.stored:
+            print(f"filling up to {options.stored} orders ...", flush=True)
+            if options.stored > stored:
+                await Run(store, stored, options.stored - stored, 1000).run()
+                stored = options.stored
+            for concurrency in options.concurrency:
+                await _one(store, stored, options.orders, concurrency, batches)
+                stored += options.orders
+    finally:
+        await store.close()
+    print(f"{os.path.getsize(path) / stored / 1024:.1f} KiB an order on disk")  # noqa: ASYNC240
+
+
+async def _one(
+    store: SqliteStore, stored: int, orders: int, concurrency: int, batches: list[tuple[int, float]]
+) -> None:
+    batches.clear()
+    cpu_s, loop_s = time.process_time(), time.thread_time()
+    elapsed_s = await Run(store, stored, orders, concurrency).run()
+    cpu_us = (time.process_time() - cpu_s) / orders * 1e6
+    loop_us = (time.thread_time() - loop_s) / orders * 1e6
+    counts = sorted(count for count, _ in batches)
+    times_ms = sorted(seconds * 1000 for _, seconds in batches)
+    print(
+        f"beside {stored:7} orders, {concurrency:5} at once: {orders / elapsed_s:7.0f} orders/s; "
+        f"CPU {cpu_us:.0f} us an order, {loop_us:.0f} of it in the event loop; "
+        f"{len(counts)} commits of {_at(counts, 0.5)} (p50) to {counts[-1]} writes, "
+        f"{_at(times_ms, 0.5):.1f} ms p50, {_at(times_ms, 0.99):.1f} ms p99",
+        flush=True,
+    )
+
+
+@contextmanager
+def _tuned() -> Iterator[None]:
+    """The interpreter as a server sets it."""
+    before_s, thresholds = sys.getswitchinterval(), gc.get_threshold()
+    sys.setswitchinterval(_GIL_SWITCH_S)
+    try:
+        yield
+    finally:
+        sys.setswitchinterval(before_s)
+        gc.set_threshold(*thresholds)
+
+
+def _at(ordered: list[float] | list[int], share: float) -> float:
+    return ordered[min(len(ordered) - 1, int(len(ordered) * share))]
+
+
+def _cpu() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return platform.processor() or platform.machine()
+    return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), platform.machine())
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -38,7 +38,7 @@ Seconds = Annotated[float, Meta(gt=0)]
 
 SECRETS = frozenset({"wallet_secret"})
 
-_NOT_SETTINGS = frozenset({"config", "url", "programs_dir"})
+_NOT_SETTINGS = frozenset({"config", "url", "user", "traceback", "programs_dir"})
 """BESTEX_* variables that mean something else: to the command line, to the tests."""
 
 

@@ -232,7 +232,8 @@ async def running(settings: Settings) -> AsyncIterator[Running]:
             background.on_failure = lambda: setattr(server, "should_exit", True)
             serving = asyncio.create_task(server.serve(sockets=[listener]))
             host, port = listener.getsockname()[:2]
-            started = Running(server, serving, f"http://{host}:{port}")
+            shown = f"[{host}]" if ":" in host else host
+            started = Running(server, serving, f"http://{shown}:{port}")
             while not server.started and not serving.done():
                 await front.clock.sleep(0.005)
             try:

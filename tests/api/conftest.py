@@ -71,12 +71,19 @@ class WatchedBus(LocalBus):
     open = 0
 
     def subscribe(self, order_id: OrderId) -> LocalSubscription:
-        self.open += 1
-        return super().subscribe(order_id)
+        subscription = super().subscribe(order_id)
+        close = subscription.close
+        is_open = True
 
-    def forget(self, order_id: OrderId, subscription: LocalSubscription) -> None:
-        self.open -= 1
-        super().forget(order_id, subscription)
+        def closing() -> None:
+            nonlocal is_open
+            self.open -= is_open
+            is_open = False
+            close()
+
+        self.open += 1
+        subscription.close = closing  # type: ignore[method-assign]
+        return subscription
 
 
 @dataclass

@@ -88,38 +88,37 @@ class _Stream:
     async def run(self) -> None:
         """Until the client has gone, the order has ended, or one of both is hopeless."""
         reader = asyncio.create_task(self._drain())
-        pump = asyncio.create_task(self._pump())
+        self._pumping = asyncio.create_task(self._pump())
         try:
-            close = await self._supervise(reader, pump)
+            close = await self._supervise(reader)
         finally:
             reader.cancel()
+            self._pumping.cancel()
+            await asyncio.wait((reader, self._pumping))
         if close is not None:
             await self._close(close)
 
-    async def _supervise(self, reader: asyncio.Task[Close | None], pump: asyncio.Task[Close | None]) -> Close | None:
+    async def _supervise(self, reader: asyncio.Task[Close | None]) -> Close | None:
         """Wait for the end; None: the client has gone.
 
         A timer for each message would cost as much as the message: one slow tick for all of them finds a send that is
         stuck and an order that is suspiciously quiet.
         """
         seen, stuck, quiet = self._next_seq, False, 0
-        try:
-            while True:
-                await asyncio.wait((reader, pump), timeout=TICK_S, return_when=asyncio.FIRST_COMPLETED)
-                if reader.done():
-                    return reader.result()
-                if pump.done():
-                    return pump.result()
-                moved, seen = self._next_seq != seen, self._next_seq
-                if self._sending and stuck and not moved:
-                    return self._slow_consumer()
-                stuck = self._sending
-                quiet = 0 if moved or stuck else quiet + 1
-                if quiet in _QUIET_TICKS or (quiet and quiet % _QUIET_TICKS_MAX == 0):
-                    pump.cancel()
-                    pump = asyncio.create_task(self._pump())
-        finally:
-            pump.cancel()
+        while True:
+            await asyncio.wait((reader, self._pumping), timeout=TICK_S, return_when=asyncio.FIRST_COMPLETED)
+            if reader.done():
+                return reader.result()
+            if self._pumping.done():
+                return self._pumping.result()
+            moved, seen = self._next_seq != seen, self._next_seq
+            if self._sending and stuck and not moved:
+                return self._slow_consumer()
+            stuck = self._sending
+            quiet = 0 if moved or stuck else quiet + 1
+            if quiet in _QUIET_TICKS or (quiet and quiet % _QUIET_TICKS_MAX == 0):
+                self._pumping.cancel()
+                self._pumping = asyncio.create_task(self._pump())
 
     async def _pump(self) -> Close | None:
         """Send what the store has, then what the bus brings. Nothing is lost in between: first subscribe, then read."""

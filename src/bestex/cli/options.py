@@ -30,10 +30,16 @@ Json = Annotated[bool, typer.Option("--json", help="Machine output: one JSON doc
 JsonLines = Annotated[
     bool, typer.Option("--json", help="Machine output: one JSON document a line.", rich_help_panel=_CONNECTION)
 ]
-Amount = Annotated[str, typer.Argument(help="What to spend, in units of TOKEN_IN.", show_default=False)]
-TokenIn = Annotated[str, typer.Argument(help="Symbol or mint address of what is spent.", show_default=False)]
-TokenOut = Annotated[str, typer.Argument(help="Symbol or mint address of what is received.", show_default=False)]
-OrderId = Annotated[str, typer.Argument(help="The order's id.", show_default=False)]
+Amount = Annotated[
+    str, typer.Argument(metavar="AMOUNT", help="What to spend, in units of TOKEN_IN.", show_default=False)
+]
+TokenIn = Annotated[
+    str, typer.Argument(metavar="TOKEN_IN", help="Symbol or mint address of what is spent.", show_default=False)
+]
+TokenOut = Annotated[
+    str, typer.Argument(metavar="TOKEN_OUT", help="Symbol or mint address of what is received.", show_default=False)
+]
+OrderId = Annotated[str, typer.Argument(metavar="ORDER_ID", help="The order's id.", show_default=False)]
 
 Config = Annotated[
     Path | None,

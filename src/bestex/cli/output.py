@@ -13,15 +13,9 @@ _NATURAL_WIDTH = 10_000
 """Lines are never cut to the terminal: what is cut cannot be copied, and a pipe has no width."""
 
 
-class _Console(Console):
-    def on_broken_pipe(self) -> None:
-        """Leave it to `bestex.cli.exits`, which knows the exit code."""
-        raise  # noqa: PLE0704 - rich calls this from its own except clause
-
-
 def console(*, width: int | None = None) -> Console:
     """The terminal, or a plain file. Nothing is colored for a pipe."""
-    return _Console(width=width, highlight=False, soft_wrap=False)
+    return Console(width=width, highlight=False)
 
 
 def print_table(columns: Sequence[str], rows: Sequence[Sequence[str | Text]], *, right: Sequence[str] = ()) -> None:
@@ -31,7 +25,11 @@ def print_table(columns: Sequence[str], rows: Sequence[Sequence[str | Text]], *,
         table.add_column(column, justify="right" if column in right else "left", no_wrap=True)
     for row in rows:
         table.add_row(*row)
-    console(width=_NATURAL_WIDTH).print(table, crop=False)
+    wide = console(width=_NATURAL_WIDTH)
+    with wide.capture() as captured:
+        wide.print(table)
+    for line in captured.get().splitlines():
+        print_line(line.rstrip())
 
 
 def print_line(text: str = "") -> None:

@@ -61,10 +61,9 @@ class Batcher(Generic[News]):
 
     def submit(self, operation: Operation[Answer]) -> asyncio.Future[Answer]:
         """Put the operation into the next batch. When closed, the answer is StoreUnavailable."""
-        operation.future = future = self._loop.create_future()
         if self._closed:
-            _give(future, StoreUnavailable("the store is closed"))
-            return future
+            return failed(StoreUnavailable("the store is closed"))
+        operation.future = future = self._loop.create_future()
         self._queue.append(operation)
         if self._draining is None:
             self._draining = self._loop.create_task(self._drain())
@@ -132,6 +131,13 @@ class InlineExecutor(Executor):
         except Exception as error:  # noqa: BLE001 - whoever asked gets it
             future.set_exception(error)
         return future
+
+
+def failed(error: Exception) -> asyncio.Future[Any]:
+    """The answer to what cannot be done."""
+    future = asyncio.get_running_loop().create_future()
+    _give(future, error)
+    return future
 
 
 def _give(future: asyncio.Future[Any], error: Exception) -> None:

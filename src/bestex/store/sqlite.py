@@ -14,7 +14,7 @@ from bestex.orders.events import Event, encode_event
 from bestex.orders.order import IdempotencyKeys, Order
 from bestex.orders.status import Status
 from bestex.ports import Acceptance, Change, Claims, Clock, Committed, OrderPage, QueueStats, RateLimit
-from bestex.store.commit import Operation
+from bestex.store.commit import Operation, failed
 from bestex.store.operations import Accept, Claim, ClaimUnfinal, Ping, ReadEvents, ReadOrder, Record, Renew
 from bestex.store.session import Session
 from bestex.types import OrderId
@@ -175,7 +175,9 @@ class SqliteStore:
         return self._session
 
     def _write(self, operation: Operation[Answer]) -> asyncio.Future[Answer]:
-        return self._open_session().writes.submit(operation)
+        if self._session is None:
+            return failed(StoreUnavailable("the store is not open"))
+        return self._session.writes.submit(operation)
 
     def _written(self, batch: list[Operation[Any]], events: list[Committed], seconds: float) -> None:
         """A batch has been written, and whoever asked has the answer."""
