@@ -94,7 +94,8 @@ def main(argv: list[str]) -> int:
     options = parser.parse_args(argv)
     print(
         f"Python {platform.python_version()}, {platform.machine()}, {len(os.sched_getaffinity(0))} CPUs; "
-        f"SQLite WAL synchronous=FULL; paper cluster in process; {' '.join(_LIFTED)}; client in a process of its own on the same CPUs"
+        f"SQLite WAL synchronous=FULL; paper cluster in process; {' '.join(_LIFTED)}; "
+        "client in a process of its own on the same CPUs"
     )
     if options.mode in ("all", "burst"):
         _measure("burst, no WebSocket", options.orders, options, load.burst)
