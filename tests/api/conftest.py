@@ -140,51 +140,54 @@ class World:
 async def world_in(directory: Path, **changes: Any) -> AsyncIterator[World]:
     """A world with some settings changed."""
     settings = msgspec.structs.replace(Settings(), **{"port": 0, "shutdown_s": 2.0} | changes)
-    clock = SystemClock()
-    metrics = Metrics(clock)
+    metrics = Metrics(SystemClock())
     pools = cpmm_accounts(SOL, USDC, (10**13, 15 * 10**11)) | dlmm_accounts(
         SOL, USDC, (10**13, 15 * 10**11), active_id=-1_898
     )
-    tokens = Tokens([SOL, USDC, JUP])
     cluster = StillMarket(pools)
-    book = Book(cluster, clock, [*_pool_addresses(pools), REFUSED_POOL], max_age_s=0.4)
+    book = Book(cluster, SystemClock(), [*_pool_addresses(pools), REFUSED_POOL], max_age_s=0.4)
     await book.load()
-    quoting = Quoting(book)
-    bus = WatchedBus(buffer_events=settings.stream_buffer_events)
+    bus, readiness = WatchedBus(buffer_events=settings.stream_buffer_events), Readiness()
     async with AsyncExitStack() as exits:
-        store = SqliteStore(directory / "bestex.db", clock=clock, on_batch=metrics.observe_batch)
+        store = SqliteStore(directory / "bestex.db", clock=SystemClock(), on_batch=metrics.observe_batch)
         await store.open()
         exits.push_async_callback(store.close)
         store.on_commit(bus.publish)
         store.on_commit(metrics.observe_commits)
-        readiness = Readiness()
-        intake = Intake(
-            store=store,
-            bus=bus,
-            clock=clock,
-            entropy=SeededEntropy(1),
-            tokens=tokens,
-            has_pools=quoting.has_pools,
-            slippage_bps=settings.slippage_bps,
-            max_attempts=settings.max_attempts,
-        )
-        front = Front(
-            settings=settings,
-            store=store,
-            bus=bus,
-            intake=intake,
-            quoting=quoting,
-            book=book,
-            tokens=tokens,
-            clock=clock,
-            metrics=metrics,
-            simulated=True,
-            ready=readiness,
-        )
+        front = _front(settings, store, bus, book, metrics, readiness)
         app = create_app(front)
         transport = httpx.ASGITransport(app, raise_app_exceptions=False)
         client = await exits.enter_async_context(httpx.AsyncClient(transport=transport, base_url="http://bestex"))
         yield World(front, store, bus, cluster, readiness, app, client)
+
+
+def _front(
+    settings: Settings, store: Store, bus: WatchedBus, book: Book, metrics: Metrics, readiness: Readiness
+) -> Front:
+    clock, tokens, quoting = SystemClock(), Tokens([SOL, USDC, JUP]), Quoting(book)
+    intake = Intake(
+        store=store,
+        bus=bus,
+        clock=clock,
+        entropy=SeededEntropy(1),
+        tokens=tokens,
+        has_pools=quoting.has_pools,
+        slippage_bps=settings.slippage_bps,
+        max_attempts=settings.max_attempts,
+    )
+    return Front(
+        settings=settings,
+        store=store,
+        bus=bus,
+        intake=intake,
+        quoting=quoting,
+        book=book,
+        tokens=tokens,
+        clock=clock,
+        metrics=metrics,
+        simulated=True,
+        ready=readiness,
+    )
 
 
 def _pool_addresses(accounts: dict[Pubkey, Account]) -> list[Pubkey]:

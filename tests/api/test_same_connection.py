@@ -32,7 +32,7 @@ async def test_post_then_upgrade_then_every_event_from_the_first(served: Served)
         statuses = ["pending", "routing", "building", "submitted", "confirmed", "confirmed"]
         assert [event["status"] for event in events] == statuses
         assert events[0]["event"] == "accepted"
-        assert events[-1]["event"] == "finalized"
+        assert (events[-1]["event"], events[-1]["finality"]) == ("finalized", "finalized")
         assert await connection.closed() == (1000, "order confirmed")
         assert connection.writer.get_extra_info("sockname") == local, "still the same connection"
 

@@ -1,7 +1,5 @@
 """The paper cluster as the engine meets it: what an RPC node answers, and how long that takes."""
 
-import asyncio
-from collections import defaultdict
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Self, TypeVar
@@ -16,6 +14,7 @@ from bestex.paper.network import LatencyRange, NetworkProfile
 from bestex.paper.running import OneThread, Runner
 from bestex.paper.traders import Traders
 from bestex.paper.validator import Validator
+from bestex.paper.waiting import Waiting
 from bestex.ports import (
     AccountsAt,
     Blockhash,
@@ -47,7 +46,7 @@ class PaperCluster:
         self._entropy = entropy
         self._ledger = ledger
         self._runner = runner
-        self._waiting = _Waiting(clock)
+        self._waiting = Waiting(clock)
         self._listing = market.Listing(seed=0, symbols=[], listed=[])
         self.validator = Validator(
             profile=profile,
@@ -116,6 +115,7 @@ class PaperCluster:
 
     async def close(self) -> None:
         """Close the ledger. Cancel `run` first."""
+        self._waiting.close()
         await self._runner.run(self._ledger.close)
         self._runner.close()
 
@@ -219,36 +219,3 @@ class PaperCluster:
         low, high = latency
         if high > 0:
             await self._clock.sleep(self._entropy.uniform(low, high))
-
-
-class _Waiting:
-    """Those who wait for transactions to land."""
-
-    def __init__(self, clock: Clock) -> None:
-        self._clock = clock
-        self._waiters: defaultdict[Signature, list[asyncio.Future[None]]] = defaultdict(list)
-
-    async def wait(self, signature: Signature, timeout_s: float) -> None:
-        """Return when the signature is woken, or after the timeout."""
-        waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._waiters[signature].append(waiter)
-        timer = asyncio.ensure_future(self._clock.sleep(timeout_s))
-        timer.add_done_callback(lambda _: _finish(waiter))
-        try:
-            await waiter
-        finally:
-            timer.cancel()
-            self._waiters[signature].remove(waiter)
-            if not self._waiters[signature]:
-                del self._waiters[signature]
-
-    def wake(self, signatures: Sequence[Signature]) -> None:
-        """Let those go on who wait for any of these."""
-        for signature in signatures:
-            for waiter in self._waiters.get(signature, ()):
-                _finish(waiter)
-
-
-def _finish(waiter: asyncio.Future[None]) -> None:
-    if not waiter.done():
-        waiter.set_result(None)

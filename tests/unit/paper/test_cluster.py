@@ -191,7 +191,7 @@ async def test_waiting_ends_with_the_landing() -> None:
     await asyncio.gather(*waiting)
     await cluster.wait_landing(signature, 30.0)
     assert clock.monotonic_s() == 0
-    assert not cluster._waiting._waiters
+    assert len(cluster._waiting) == 0
 
 
 async def test_waiting_ends_with_the_timeout() -> None:
@@ -200,7 +200,7 @@ async def test_waiting_ends_with_the_timeout() -> None:
     async with driven(clock):
         await cluster.wait_landing(Signature("never"), 30.0)
     assert clock.monotonic_s() == 30.0
-    assert not cluster._waiting._waiters
+    assert len(cluster._waiting) == 0
 
 
 async def test_whoever_stops_waiting_is_forgotten() -> None:
@@ -210,7 +210,7 @@ async def test_whoever_stops_waiting_is_forgotten() -> None:
     await asyncio.sleep(0)
     waiting.cancel()
     await asyncio.gather(waiting, return_exceptions=True)
-    assert not cluster._waiting._waiters
+    assert len(cluster._waiting) == 0
     clock.advance(60.0)
     await asyncio.sleep(0)
 
