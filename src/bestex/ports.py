@@ -53,7 +53,7 @@ class Signer(Protocol):
 # --- the store: where truth lives -------------------------------------------------------------------------------------
 
 
-class Acceptance(msgspec.Struct, frozen=True):
+class Acceptance(msgspec.Struct, frozen=True, gc=False):
     """The answer to `Store.accept`."""
 
     order: Order
@@ -61,7 +61,7 @@ class Acceptance(msgspec.Struct, frozen=True):
     """False: the same request had created this order before."""
 
 
-class Change(msgspec.Struct, frozen=True, kw_only=True):
+class Change(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """One step of an order, to be written whole or not at all."""
 
     order: Order
@@ -74,14 +74,14 @@ class Change(msgspec.Struct, frozen=True, kw_only=True):
     """Give up the lease: any worker may claim the order at `order.due_at_ms`."""
 
 
-class RateLimit(msgspec.Struct, frozen=True):
+class RateLimit(msgspec.Struct, frozen=True, gc=False):
     """At most `count` orders are begun in any window of `window_ms`, over the whole deployment."""
 
     count: int
     window_ms: int
 
 
-class Claim(msgspec.Struct, frozen=True):
+class Claim(msgspec.Struct, frozen=True, gc=False):
     """An order that is ours to work on until its lease ends."""
 
     order: Order
@@ -89,7 +89,7 @@ class Claim(msgspec.Struct, frozen=True):
     """The latest attempt."""
 
 
-class Claims(msgspec.Struct, frozen=True):
+class Claims(msgspec.Struct, frozen=True, gc=False):
     """The answer to `Store.claim`."""
 
     claims: list[Claim]
@@ -97,14 +97,14 @@ class Claims(msgspec.Struct, frozen=True):
     """When the next order can be claimed, as far as known; None: when one is accepted."""
 
 
-class OrderPage(msgspec.Struct, frozen=True):
+class OrderPage(msgspec.Struct, frozen=True, gc=False):
     """Orders, newest first, and the cursor of the next page."""
 
     orders: list[Order]
     next_cursor: str | None
 
 
-class QueueStats(msgspec.Struct, frozen=True):
+class QueueStats(msgspec.Struct, frozen=True, gc=False):
     """How many orders are in which status, and since when the oldest waits."""
 
     by_status: Mapping[Status, int]
@@ -254,7 +254,7 @@ class Height(msgspec.Struct, frozen=True, gc=False):
     slot: Slot
 
 
-class AccountsAt(msgspec.Struct, frozen=True):
+class AccountsAt(msgspec.Struct, frozen=True, gc=False):
     """Accounts in the order asked for, None where there is none, as of one slot of one node."""
 
     slot: Slot
@@ -262,7 +262,7 @@ class AccountsAt(msgspec.Struct, frozen=True):
     accounts: list[Account | None]
 
 
-class TransactionError(msgspec.Struct, frozen=True):
+class TransactionError(msgspec.Struct, frozen=True, gc=False):
     """Why a transaction failed in execution, in the runtime's own terms."""
 
     name: str
@@ -274,7 +274,7 @@ class TransactionError(msgspec.Struct, frozen=True):
     message: str = ""
 
 
-class Simulation(msgspec.Struct, frozen=True):
+class Simulation(msgspec.Struct, frozen=True, gc=False):
     """What a transaction would do now."""
 
     slot: Slot
@@ -291,7 +291,7 @@ class SignatureStatus(msgspec.Struct, frozen=True, gc=False):
     error: TransactionError | None
 
 
-class StatusesAt(msgspec.Struct, frozen=True):
+class StatusesAt(msgspec.Struct, frozen=True, gc=False):
     """Statuses in the order asked for, None where the node knows of none, as of the node's own slot."""
 
     slot: Slot
@@ -308,7 +308,7 @@ class TokenChange(msgspec.Struct, frozen=True, gc=False):
     after: int
 
 
-class LandedTransaction(msgspec.Struct, frozen=True):
+class LandedTransaction(msgspec.Struct, frozen=True, gc=False):
     """A transaction as the ledger holds it."""
 
     signature: Signature

@@ -26,14 +26,14 @@ from bestex.venues.token import ACCOUNT_SIZE, NATIVE_MINT, TOKEN_PROGRAM, associ
 TOKEN_ACCOUNT_RENT_LAMPORTS = rent_exempt(ACCOUNT_SIZE)
 
 
-class Step(msgspec.Struct, frozen=True):
+class Step(msgspec.Struct, frozen=True, gc=False):
     """An instruction, and its name for people."""
 
     name: str
     instruction: Instruction
 
 
-class Composition(msgspec.Struct, frozen=True):
+class Composition(msgspec.Struct, frozen=True, gc=False):
     """A transaction that is ready but for its signature."""
 
     draft: Draft

@@ -37,9 +37,10 @@ class Conditions:
         ClusterUnavailable.
         """
         fees = self._fees_of(tuple(pools))
-        if not (self._blockhash.is_fresh() and fees.is_fresh()):
-            await asyncio.gather(self._blockhash.get(), fees.get())
-        return await self._blockhash.get(), self._unit_price(await fees.get())
+        if self._blockhash.is_fresh() and fees.is_fresh():
+            return await self._blockhash.get(), self._unit_price(await fees.get())
+        blockhash, recent = await asyncio.gather(self._blockhash.get(), fees.get())
+        return blockhash, self._unit_price(recent)
 
     def _fees_of(self, pools: tuple[Pubkey, ...]) -> Fresh[list[int]]:
         fees = self._fees.get(pools)

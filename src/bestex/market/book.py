@@ -27,6 +27,8 @@ class Listing(msgspec.Struct):
 
     pool: Pool
     program: VenueProgram
+    names: tuple[Pubkey, ...]
+    """The accounts that it is decoded from; `accounts` holds those of them that exist."""
     accounts: dict[Pubkey, Account]
     slot: Slot
 
@@ -74,9 +76,7 @@ class Book:
                 self._refuse(address, error.message)
         read = await self._read({account for _, accounts in wanted.values() for account in accounts})
         for address, (program, names) in wanted.items():
-            self._list(
-                address, program, {name: read.accounts[name] for name in names if name in read.accounts}, read.slot
-            )
+            self._list(address, program, names, read)
 
     def has_pools(self, one: Mint, other: Mint) -> bool:
         return frozenset((one, other)) in self._pairs
@@ -106,12 +106,13 @@ class Book:
 
     async def _refresh_venue(self, pair: _Pair, addresses: Sequence[Pubkey]) -> ChainClock:
         """Read one venue's pools of the pair again. A node that is behind what we hold changes nothing."""
-        read = await self._read({name for address in addresses for name in pair.listings[address].accounts})
-        missing = {name for address in addresses for name in self._needed(pair, address, read)} - read.accounts.keys()
-        if missing:
-            # The price has moved to accounts that were not needed before, such as the next bin array.
-            again = await self._read(missing | set(addresses))
-            read = _Read(again.slot, again.clock, {**read.accounts, **again.accounts})
+        asked = {name for address in addresses for name in pair.listings[address].names}
+        read = await self._read(asked)
+        needed = {name for address in addresses for name in self._needed(pair, address, read)}
+        if not needed <= asked:
+            # The price has moved to accounts that were not needed before, such as the next bin array. All are read
+            # again, so that they are of one slot.
+            read = await self._read(asked | needed)
         for address in addresses:
             self._update(pair, address, read)
         return read.clock
@@ -122,7 +123,7 @@ class Book:
         if head is None or listing is None:
             return ()
         if head == listing.accounts.get(address):
-            return tuple(listing.accounts)
+            return listing.names
         try:
             return listing.program.accounts_of(address, head)
         except UnsupportedPool as error:
@@ -142,16 +143,17 @@ class Book:
                 self._refuse(address, error.message)
                 del pair.listings[address]
                 return
-        listing.accounts, listing.slot = accounts, read.slot
+        listing.names, listing.accounts, listing.slot = names, accounts, read.slot
 
-    def _list(self, address: Pubkey, program: VenueProgram, accounts: dict[Pubkey, Account], slot: Slot) -> None:
+    def _list(self, address: Pubkey, program: VenueProgram, names: tuple[Pubkey, ...], read: "_Read") -> None:
+        accounts = {name: read.accounts[name] for name in names if name in read.accounts}
         try:
             pool = program.decode(address, accounts)
         except UnsupportedPool as error:
             self._refuse(address, error.message)
             return
         pair = self._pairs.setdefault(frozenset(pool.mints), _Pair(self, self._clock, self._max_age_s))
-        pair.listings[address] = Listing(pool, program, accounts, slot)
+        pair.listings[address] = Listing(pool, program, names, accounts, read.slot)
 
     def _refuse(self, address: Pubkey, reason: str) -> None:
         self.refused[address] = reason

@@ -14,7 +14,9 @@ from bestex.orders.status import Status
 from bestex.types import OrderId
 
 
-class Header(msgspec.Struct, frozen=True, kw_only=True, rename="camel", tag_field="event", omit_defaults=True):
+class Header(
+    msgspec.Struct, frozen=True, kw_only=True, rename="camel", tag_field="event", omit_defaults=True, gc=False
+):
     """What every event carries."""
 
     order_id: OrderId
@@ -35,7 +37,7 @@ class PoolQuote(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_
     error: str | None = None
 
 
-class Accepted(Header, frozen=True, tag="accepted"):
+class Accepted(Header, frozen=True, gc=False, tag="accepted"):
     """The order is on disk. `status`: pending."""
 
     type: str
@@ -49,7 +51,7 @@ class Accepted(Header, frozen=True, tag="accepted"):
     client_order_id: str | None = None
 
 
-class Routed(Header, frozen=True, tag="routed"):
+class Routed(Header, frozen=True, gc=False, tag="routed"):
     """Quotes are compared and the best venue is chosen. `status`: routing."""
 
     attempt: int
@@ -67,7 +69,7 @@ class Routed(Header, frozen=True, tag="routed"):
     """How much more the chosen pool pays than the best pool of the other DEX."""
 
 
-class Built(Header, frozen=True, tag="built"):
+class Built(Header, frozen=True, gc=False, tag="built"):
     """The transaction is composed; it is not signed yet. `status`: building."""
 
     attempt: int
@@ -81,7 +83,7 @@ class Built(Header, frozen=True, tag="built"):
     max_fee_lamports: int
 
 
-class Submitted(Header, frozen=True, tag="submitted"):
+class Submitted(Header, frozen=True, gc=False, tag="submitted"):
     """The signed attempt is on disk and is being sent. `status`: submitted."""
 
     attempt: int
@@ -92,7 +94,7 @@ class Submitted(Header, frozen=True, tag="submitted"):
     explanation: str | None = None
 
 
-class Confirmed(Header, frozen=True, tag="confirmed", omit_defaults=False):
+class Confirmed(Header, frozen=True, gc=False, tag="confirmed", omit_defaults=False):
     """The swap has landed. `status`: confirmed."""
 
     attempt: int
@@ -113,7 +115,7 @@ class Confirmed(Header, frozen=True, tag="confirmed", omit_defaults=False):
     simulated: bool = False
 
 
-class Finalized(Header, frozen=True, tag="finalized", omit_defaults=False):
+class Finalized(Header, frozen=True, gc=False, tag="finalized", omit_defaults=False):
     """The fill can no longer be undone. `status`: confirmed."""
 
     tx_hash: str
@@ -121,20 +123,20 @@ class Finalized(Header, frozen=True, tag="finalized", omit_defaults=False):
     finality: Finality = Finality.FINALIZED
 
 
-class RolledBack(Header, frozen=True, tag="rolled_back"):
+class RolledBack(Header, frozen=True, gc=False, tag="rolled_back"):
     """A fork dropped the block that held the swap; the same transaction is sent again. `status`: submitted."""
 
     tx_hash: str
     explanation: str
 
 
-class Resumed(Header, frozen=True, tag="resumed"):
+class Resumed(Header, frozen=True, gc=False, tag="resumed"):
     """Taken over from a worker that stopped before anything was signed. `status`: pending."""
 
     explanation: str
 
 
-class Retrying(Header, frozen=True, tag="retrying"):
+class Retrying(Header, frozen=True, gc=False, tag="retrying"):
     """A try failed; another follows at `retry_at`. `status`: pending."""
 
     attempt: int
@@ -143,26 +145,26 @@ class Retrying(Header, frozen=True, tag="retrying"):
     retries_left: int
 
 
-class Failed(Header, frozen=True, tag="failed"):
+class Failed(Header, frozen=True, gc=False, tag="failed"):
     """No further try. `status`: failed."""
 
     error: OrderError
     tx_hash: str | None = None
 
 
-class CancelRequested(Header, frozen=True, tag="cancel_requested"):
+class CancelRequested(Header, frozen=True, gc=False, tag="cancel_requested"):
     """A cancel came while the transaction may land: it takes effect only if the attempt is proven dead."""
 
     explanation: str
 
 
-class Canceled(Header, frozen=True, tag="canceled"):
+class Canceled(Header, frozen=True, gc=False, tag="canceled"):
     """The order ends without a fill. `status`: canceled."""
 
     explanation: str
 
 
-class Expired(Header, frozen=True, tag="expired"):
+class Expired(Header, frozen=True, gc=False, tag="expired"):
     """The order's time is over. `status`: expired."""
 
     explanation: str

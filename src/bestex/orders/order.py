@@ -66,7 +66,7 @@ class OrderError(msgspec.Struct, frozen=True, rename="camel", gc=False):
     """`no`, `possible` or `yes`."""
 
 
-class Order(msgspec.Struct, frozen=True, kw_only=True):
+class Order(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """An order's present state: its terms, and the sum of its events."""
 
     id: OrderId
@@ -95,7 +95,7 @@ class Order(msgspec.Struct, frozen=True, kw_only=True):
         return self.status in TERMINAL or self.finality is Finality.FINALIZED
 
 
-class IdempotencyKeys(msgspec.Struct, frozen=True):
+class IdempotencyKeys(msgspec.Struct, frozen=True, gc=False):
     """How a repeated request is recognised. Keys belong to an account."""
 
     account: str

@@ -19,7 +19,7 @@ from bestex.types import Account, BlockHeight, ChainClock, Commitment, Signature
 SLOTS_PER_EPOCH = 432_000
 
 
-class Commit(msgspec.Struct, frozen=True, kw_only=True):
+class Commit(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """What became durable in one go: a block, or part of one."""
 
     seq: int
@@ -45,7 +45,7 @@ class Landing(msgspec.Struct, frozen=True, gc=False):
     error: TransactionError | None
 
 
-class _Link(msgspec.Struct):
+class _Link(msgspec.Struct, gc=False):
     commit: Commit
     signatures: Sequence[Signature]
     undo: dict[Pubkey, Account | None] | None
@@ -75,6 +75,7 @@ class Chain:
 
     @property
     def head(self) -> Commit:
+        """The newest commit."""
         return self._links[-1].commit
 
     def reached(self, commitment: Commitment) -> Commit:
@@ -88,6 +89,7 @@ class Chain:
         return Blockhash(str(Hash(block.hash)), last_valid, block.slot)
 
     def height(self, commitment: Commitment) -> Height:
+        """The block height at this commitment, and the slot of that block."""
         commit = self._reached[commitment]
         return Height(commit.height, commit.slot)
 

@@ -33,7 +33,7 @@ class Step(msgspec.Struct, frozen=True, gc=False):
     data: bytes
 
 
-class Envelope(msgspec.Struct, frozen=True):
+class Envelope(msgspec.Struct, frozen=True, gc=False):
     """A transaction, taken apart."""
 
     raw: bytes
@@ -52,10 +52,12 @@ class Envelope(msgspec.Struct, frozen=True):
 
     @property
     def writable(self) -> list[Pubkey]:
+        """Every account that the transaction locks for writing."""
         return [key for key, privilege in self.privileges.items() if privilege & WRITABLE]
 
     @property
     def payer(self) -> Pubkey:
+        """Who pays the fee."""
         return self.keys[0]
 
     @property

@@ -24,6 +24,7 @@ from bestex.paper.records import (
 )
 from bestex.types import Account, BlockHeight, Signature, Slot
 
+_APPLICATION_ID = 0x62787031
 _VERSION = 1
 _SEGMENT_ROWS = 4_096
 _SNAPSHOT_BYTES = 4 * 1024 * 1024
@@ -61,7 +62,7 @@ class Contents(msgspec.Struct, frozen=True):
     """At least up to here commits were final."""
 
 
-class Found(msgspec.Struct, frozen=True):
+class Found(msgspec.Struct, frozen=True, gc=False):
     """A transaction of any age."""
 
     seq: int
@@ -90,19 +91,19 @@ class Ledger:
         """Open the file and read what is in it; None for a new one. Raises ConfigError when it is not ours to use."""
         try:
             self._db = self._connect()
-            version = self._db.pragma("user_version")
-            if version == 0:
+            if self._is_new():
                 self._db.execute("BEGIN IMMEDIATE;" + _SQL["schema"] + "COMMIT;")
                 return None
-            if version != _VERSION:
-                raise ConfigError(f"{self._path} is a paper ledger of version {version}; this release reads {_VERSION}")
             return self._read(recent_slots, recent_blocks)
         except apsw.BusyError as error:
             raise ConfigError(f"{self._path} is in use by another process") from error
         except apsw.NotADBError as error:
             raise ConfigError(f"{self._path} is not a paper ledger") from error
+        except (apsw.CantOpenError, apsw.ReadOnlyError) as error:
+            raise ConfigError(f"{self._path} cannot be written: {error}") from error
 
     def close(self) -> None:
+        """Close the file; `open` may follow."""
         if self._db is not None:
             self._db.close()
             self._db = None
@@ -166,6 +167,18 @@ class Ledger:
         db.pragma("journal_mode", "wal")
         db.pragma("synchronous", "full")
         return db
+
+    def _is_new(self) -> bool:
+        """Whether nothing is in the file yet. Raises ConfigError for what is not ours."""
+        db = self._open_db()
+        if db.execute("SELECT count(*) FROM sqlite_schema").get == 0:
+            return True
+        if db.pragma("application_id") != _APPLICATION_ID:
+            raise ConfigError(f"{self._path} is not a paper ledger")
+        version = db.pragma("user_version")
+        if version != _VERSION:
+            raise ConfigError(f"{self._path} is a paper ledger of version {version}; this release reads {_VERSION}")
+        return False
 
     def _open_db(self) -> apsw.Connection:
         assert self._db is not None, "the ledger is not open"

@@ -41,16 +41,16 @@ _PAIRS_USD = {
     ("SOL", "USDC"): 50e6,
     ("SOL", "USDT"): 12e6,
     ("USDC", "USDT"): 20e6,
-    ("ETH", "USDC"): 10e6,
-    ("BTC", "USDC"): 10e6,
-    ("ETH", "SOL"): 4e6,
-    ("BTC", "SOL"): 4e6,
-    ("JUP", "USDC"): 6e6,
-    ("JUP", "SOL"): 4e6,
-    ("BONK", "SOL"): 3e6,
-    ("BONK", "USDC"): 2e6,
-    ("RAY", "USDC"): 4e6,
-    ("RAY", "SOL"): 5e6,
+    ("ETH", "USDC"): 30e6,
+    ("BTC", "USDC"): 35e6,
+    ("ETH", "SOL"): 12e6,
+    ("BTC", "SOL"): 12e6,
+    ("JUP", "USDC"): 12e6,
+    ("JUP", "SOL"): 10e6,
+    ("BONK", "SOL"): 10e6,
+    ("BONK", "USDC"): 8e6,
+    ("RAY", "USDC"): 10e6,
+    ("RAY", "SOL"): 12e6,
 }
 """Liquidity of each pair over all of its pools, both sides together."""
 _STABLES = frozenset({"USDC", "USDT"})
@@ -83,8 +83,8 @@ class _Bins(msgspec.Struct, frozen=True):
 
 
 _CONSTANT_PRODUCTS = (
-    _ConstantProduct(1, 2_500, 0.25),
-    _ConstantProduct(3, 400, 0.12),
+    _ConstantProduct(3, 400, 0.5),
+    _ConstantProduct(1, 2_500, 0.12),
     _ConstantProduct(2, 10_000, 0.06),
 )
 _STABLE_CONSTANT_PRODUCTS = (
@@ -92,7 +92,7 @@ _STABLE_CONSTANT_PRODUCTS = (
     _ConstantProduct(3, 400, 0.1),
     _ConstantProduct(1, 2_500, 0.04),
 )
-_DLMMS = (_Bins(10, 5_000, 0.3), _Bins(20, 10_000, 0.18), _Bins(15, 10_000, 0.1))
+_DLMMS = (_Bins(10, 8_000, 0.2), _Bins(20, 10_000, 0.12), _Bins(15, 10_000, 0.1))
 _STABLE_DLMMS = (_Bins(1, 10_000, 0.35), _Bins(2, 10_000, 0.2), _Bins(4, 10_000, 0.1))
 _ALWAYS = 2
 """Pools of each venue that every pair has; the third exists for every other one."""
@@ -171,10 +171,12 @@ def token_accounts(tokens: Iterable[Token], owner: Pubkey, usd: float) -> dict[P
 
 
 def pack_listing(listing: Listing) -> bytes:
+    """The listing as the ledger keeps it."""
     return msgspec.json.encode(listing)
 
 
 def unpack_listing(data: bytes) -> Listing:
+    """The listing that `pack_listing` wrote."""
     return msgspec.json.decode(data, type=Listing)
 
 

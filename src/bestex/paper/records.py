@@ -12,7 +12,7 @@ _CHUNK_BYTES = 256
 _GONE = -1
 
 
-class TransactionRecord(msgspec.Struct, frozen=True, array_like=True):
+class TransactionRecord(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """A transaction that landed, whether it succeeded or failed."""
 
     signature: Signature
@@ -60,10 +60,12 @@ _patches = msgspec.msgpack.Decoder(list[_Patch])
 
 
 def pack_record(record: TransactionRecord) -> bytes:
+    """One record."""
     return _encoder.encode(record)
 
 
 def unpack_record(data: bytes) -> TransactionRecord:
+    """The record that `pack_record` wrote."""
     return _record.decode(data)
 
 
@@ -73,6 +75,7 @@ def pack_records(records: list[bytes]) -> bytes:
 
 
 def unpack_records(data: bytes) -> list[bytes]:
+    """The packed records that `pack_records` was given."""
     return _records.decode(data)
 
 
@@ -93,6 +96,7 @@ def pack_accounts(accounts: Iterable[tuple[Pubkey, Account]]) -> bytes:
 
 
 def unpack_accounts(data: bytes) -> dict[Pubkey, Account]:
+    """The accounts that `pack_accounts` wrote."""
     return {Pubkey(patch.address): Account(Pubkey(patch.owner), patch.lamports, patch.data)
             for patch in _patches.decode(data)}  # fmt: skip
 

@@ -6,7 +6,7 @@ from bestex.types import Mint, Slot, SwapMode
 from bestex.venues.pool import Pool, Quote
 
 
-class Offer(msgspec.Struct, frozen=True):
+class Offer(msgspec.Struct, frozen=True, gc=False):
     """One pool's answer: a quote, or why there is none."""
 
     pool: Pool
@@ -14,7 +14,7 @@ class Offer(msgspec.Struct, frozen=True):
     refusal: str | None = None
 
 
-class Leg(msgspec.Struct, frozen=True):
+class Leg(msgspec.Struct, frozen=True, gc=False):
     """One swap of a route. Base units."""
 
     pool: Pool
@@ -26,7 +26,7 @@ class Leg(msgspec.Struct, frozen=True):
     fee_mint: Mint
 
 
-class Route(msgspec.Struct, frozen=True, kw_only=True):
+class Route(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """The chosen way to trade, and all offers it was chosen from. Base units."""
 
     in_mint: Mint

@@ -25,7 +25,7 @@ _ONE_SIGNATURE = b"\x01"
 _SIGNATURE_BYTES = 64
 
 
-class Draft(msgspec.Struct, frozen=True):
+class Draft(msgspec.Struct, frozen=True, gc=False):
     """A compiled transaction of one signer, not signed yet. Its first instruction sets the compute unit limit."""
 
     message: bytes

@@ -141,3 +141,13 @@ async def test_a_reader_who_gives_up_does_not_spoil_it_for_others(book: Book) ->
     await asyncio.sleep(0)
     one.cancel()
     assert len((await other).pools) == 2
+
+
+async def test_an_account_that_does_not_exist_is_not_asked_for_twice(
+    book: Book, cluster: AccountsCluster, clock: VirtualClock
+) -> None:
+    """A pair without a bitmap extension has none at every read."""
+    for _ in range(3):
+        clock.advance(1)
+        await book.view(SOL.mint, USDC.mint)
+    assert len(cluster.reads) == 3 * 2  # one for each venue

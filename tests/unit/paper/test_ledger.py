@@ -240,3 +240,17 @@ def test_another_kind_of_file_is_refused(tmp_path: Path) -> None:
     (tmp_path / "paper.db").write_bytes(b"not a database at all" * 100)
     with pytest.raises(ConfigError, match="not a paper ledger"):
         opened(tmp_path / "paper.db")
+
+
+def test_another_programs_database_is_refused(tmp_path: Path) -> None:
+    with sqlite3.connect(tmp_path / "paper.db") as connection:
+        connection.execute("CREATE TABLE orders (id)")
+        connection.execute("PRAGMA user_version = 1")
+    connection.close()
+    with pytest.raises(ConfigError, match="not a paper ledger"):
+        opened(tmp_path / "paper.db")
+
+
+def test_a_place_that_does_not_exist_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="cannot be written"):
+        opened(tmp_path / "nowhere" / "paper.db")

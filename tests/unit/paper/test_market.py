@@ -122,7 +122,8 @@ def test_fee_tiers(genesis: Genesis) -> None:
     for pool in pools(genesis):
         tiers[pool.venue].add(pool.fee_bps_hundredths)
     assert tiers[Venue.RAYDIUM_CPMM] == {100, 400, 2_500, 10_000}
-    assert tiers[Venue.METEORA_DLMM] >= {100, 200, 500, 2_000}
+    assert len(tiers[Venue.METEORA_DLMM]) >= 4
+    assert tiers[Venue.METEORA_DLMM] <= set(range(100, 2_501))
 
 
 def test_supplies_are_what_accounts_hold(genesis: Genesis) -> None:

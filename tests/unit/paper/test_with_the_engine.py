@@ -64,12 +64,11 @@ class Trading:
 
         route = await Quoting(self.book).quote(token_in, token_out, amount, 100)
         passed("pending")
-        writable = list(route.legs[0].pool.accounts())
-        blockhash, fees, _ = await asyncio.gather(
+        blockhash, _ = await asyncio.gather(
             self.cluster.latest_blockhash(Commitment.CONFIRMED),
-            self.cluster.priority_fees(writable),
-            self.cluster.accounts([WALLET.pubkey()], Commitment.CONFIRMED),
+            self.cluster.priority_fees([route.legs[0].pool.address]),
         )
+        await self.cluster.accounts([WALLET.pubkey()], Commitment.CONFIRMED)
         passed("routing")
         composition = self.composer.compose(
             route,
@@ -79,7 +78,7 @@ class Trading:
             attempt=1,
             blockhash=blockhash.blockhash,
             unit_limit=1_400_000,
-            unit_price_micro_lamports=max(fees, default=0),
+            unit_price_micro_lamports=1_000,
         )
         simulation = await self.cluster.simulate(composition.draft.unsigned())
         assert simulation.error is None, (simulation.error, simulation.logs)

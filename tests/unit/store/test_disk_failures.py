@@ -28,12 +28,14 @@ def disk() -> Iterator[FailingDisk]:
 
 async def _everything_at_once(store: SqliteStore, life: Life) -> list[object]:
     """Ten orders that need new pages, a step and a claim, all in one batch."""
+
+    async def step() -> None:
+        await store.record(life.change(life.routed()))
+
+    large = [pending(number, user_id="u" * 2000) for number in range(10, 20)]
     return await asyncio.gather(
-        *(
-            store.accept(*pending(number, user_id="u" * 2000), keys(client_order_id=f"c{number}"))
-            for number in range(10, 20)
-        ),
-        store.record(life.change(life.routed())),
+        *(store.accept(order, event, keys(client_order_id=order.id)) for order, event in large),
+        step(),
         store.claim("w", limit=10, now_ms=0, lease_ms=1, rate=None),
         store.ping(),
         return_exceptions=True,

@@ -46,6 +46,7 @@ def _scans_of_history(details: list[str]) -> list[str]:
         if any(re.match(rf"SCAN {table}\b", detail) for table in HISTORY)
         # The open orders are few; only opening goes through all of them.
         and "USING INDEX orders_open" not in detail
+        and "VIRTUAL TABLE" not in detail
     ]
 
 

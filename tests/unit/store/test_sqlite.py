@@ -9,7 +9,7 @@ import apsw
 import msgspec
 import pytest
 
-from bestex.errors import StaleVersion
+from bestex.errors import Conflict, StoreUnavailable
 from bestex.orders.attempt import AttemptState
 from bestex.orders.status import Status
 from bestex.ports import Change
@@ -108,10 +108,8 @@ async def test_of_a_bad_batch_all_good_writes_are_kept_and_told_once(tmp_path: P
             store.record(lives[2].change(attempt=steals[1])),
             return_exceptions=True,
         )
-        assert [type(answer).__name__ for answer in answers if isinstance(answer, Exception)] == [
-            "Conflict",
-            "Conflict",
-        ]
+        refused = [type(answer) for answer in answers if isinstance(answer, Exception)]
+        assert refused == [Conflict, Conflict]
         assert len(heard.events) == len({(event.order_id, event.seq) for event in heard.events}) == 70
         stats = await store.stats(LATER_MS, 1)
         assert (stats.by_status[Status.PENDING], stats.by_status[Status.FAILED]) == (22, 50)
@@ -135,7 +133,7 @@ async def test_history_is_not_kept_in_memory(tmp_path: Path) -> None:
 async def test_a_store_that_is_not_open(tmp_path: Path) -> None:
     async with opened(tmp_path) as store:
         life = Life(await place(store, 1))
-    with pytest.raises(Exception, match="not open"):
+    with pytest.raises(StoreUnavailable, match="not open"):
         await store.order(life.order.id)
     failed = store.record(life.change(life.routed()))  # nobody waits for it, and nothing complains
     del failed
@@ -147,8 +145,6 @@ async def test_a_tables_rows_are_readable(tmp_path: Path) -> None:
         await place(store, 1)
         life = await claim_one(store)
         made = await submit(store, life)
-        with pytest.raises(StaleVersion):
-            await store.record(life.change(attempt=None).__class__(order=replace(life.order, seq=9), events=()))
         connection = writing_connection(store)
         (order,) = connection.execute(
             "SELECT id, user_id, status, seq, ended, document ->> 'attempts' FROM orders"

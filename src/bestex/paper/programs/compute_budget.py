@@ -38,6 +38,7 @@ class Budget(msgspec.Struct, frozen=True, gc=False):
 
     @property
     def priority_fee_lamports(self) -> int:
+        """What the transaction pays on top of its base fee; rounded up."""
         return ceil_div(self.unit_limit * self.price_micro_lamports, _MICRO_LAMPORTS)
 
 

@@ -42,7 +42,7 @@ class InstructionFailed(Exception):
         return cls("Custom", code, text, program)
 
 
-class Frame(msgspec.Struct):
+class Frame(msgspec.Struct, gc=False):
     """One transaction in execution."""
 
     state: Overlay
@@ -62,6 +62,7 @@ class Frame(msgspec.Struct):
         self.state.put(address, account)
 
     def require_signer(self, address: Pubkey) -> None:
+        """Raises InstructionFailed unless this account has signed the transaction."""
         if not self.privileges.get(address, 0) & SIGNER:
             raise InstructionFailed("MissingRequiredSignature", text=f"{address} did not sign")
 

@@ -40,4 +40,5 @@ CREATE TABLE signatures (
     PRIMARY KEY (segment, prefix, seq)
 ) WITHOUT ROWID;
 
+PRAGMA application_id = 0x62787031;
 PRAGMA user_version = 1;

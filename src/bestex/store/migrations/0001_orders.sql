@@ -50,7 +50,7 @@ CREATE TABLE idempotency_keys (
     account      TEXT NOT NULL,
     kind         TEXT NOT NULL CHECK (kind IN ('client_order_id', 'header_key')),
     key          TEXT NOT NULL,
-    order_number INTEGER NOT NULL REFERENCES orders (number),
+    order_number INTEGER NOT NULL,  -- no foreign key: it is read from the order's row as it is written
     request_hash TEXT NOT NULL,
     PRIMARY KEY (account, kind, key)
 ) STRICT, WITHOUT ROWID;
