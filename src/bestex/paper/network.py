@@ -57,22 +57,22 @@ INSTANT = NetworkProfile(
 """No latency, no loss, final at once: the engine's own speed."""
 
 FAST = NetworkProfile(
-    slot_s=0.1,
+    slot_s=0.2,
     confirmed_after_slots=1,
-    finalized_after_slots=8,
+    finalized_after_slots=10,
     drop_probability=0.05,
     inclusion_probability=0.9,
-    latest_blockhash_s=(0.02, 0.06),
-    height_s=(0.02, 0.06),
-    accounts_s=(0.03, 0.08),
-    priority_fees_s=(0.03, 0.08),
-    simulate_s=(0.04, 0.08),
-    send_s=(0.02, 0.05),
-    statuses_s=(0.02, 0.06),
-    transaction_s=(0.03, 0.08),
-    notification_s=(0.01, 0.04),
+    latest_blockhash_s=(0.1, 0.2),
+    height_s=(0.05, 0.15),
+    accounts_s=(0.2, 0.4),
+    priority_fees_s=(0.2, 0.4),
+    simulate_s=(0.2, 0.4),
+    send_s=(0.1, 0.2),
+    statuses_s=(0.05, 0.15),
+    transaction_s=(0.1, 0.2),
+    notification_s=(0.02, 0.08),
 )
-"""An order takes one to three seconds."""
+"""An order takes about two seconds, and two more for each time that its transaction is dropped."""
 
 REALISTIC = NetworkProfile(
     slot_s=0.4,
