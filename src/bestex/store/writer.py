@@ -74,7 +74,18 @@ class Writer:
         for accept, found in accepted:
             accept.answer = Acceptance(accept.order if found is None else self._order(found), found is None)
         self._lease(others)
+        if self.open_orders.starts.unsaved:
+            self._save_starts(others)
         return plan.events
+
+    def _save_starts(self, operations: list[Operation[Any]]) -> None:
+        """Before anyone begins what was claimed: the rate limit must hold over a crash at any moment."""
+        try:
+            self._write(Plan(self.open_orders, [], self._last_number), pings=0)
+        except StoreUnavailable as error:
+            for each in operations:
+                if isinstance(each, Claim):
+                    each.answer = StoreUnavailable(error.message, **error.context)
 
     def _write(self, plan: Plan, pings: int) -> None:
         """One step of SQLite, which is one transaction: see queries/batch.sql."""
