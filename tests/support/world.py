@@ -62,8 +62,20 @@ class Inline(Executor):
 Hook = Callable[[], Awaitable[None]]
 
 
-async def _nothing() -> None:
+async def go_on() -> None:
     """The hook of a call that goes well."""
+
+
+class Halt:
+    """A hook at which a call stops, until the test lets it go on; if ever."""
+
+    def __init__(self) -> None:
+        self.reached = asyncio.Event()
+        self.go_on = asyncio.Event()
+
+    async def __call__(self) -> None:
+        self.reached.set()
+        await self.go_on.wait()
 
 
 class Faulty:
@@ -74,9 +86,9 @@ class Faulty:
     def __init__(self, inner: PaperCluster) -> None:
         self._inner = inner
         self.drop_sends = False
-        self.before_send: Hook = _nothing
-        self.after_send: Hook = _nothing
-        self.before_simulate: Hook = _nothing
+        self.before_send: Hook = go_on
+        self.after_send: Hook = go_on
+        self.before_simulate: Hook = go_on
         self.sent: list[bytes] = []
 
     async def send(self, transaction: bytes) -> None:

@@ -26,7 +26,7 @@ from bestex.orders.status import Status
 from bestex.ports import Claims
 from bestex.types import Commitment, Mint, OrderId
 from tests.support.paper import USDC, Client, pool_at, swap
-from tests.support.world import LEASE_S, Incarnation, World, request, world
+from tests.support.world import LEASE_S, Halt, Incarnation, World, go_on, request, world
 
 
 async def place(engine: Incarnation, **more: str) -> OrderId:
@@ -95,20 +95,14 @@ async def test_a_new_attempt_follows_only_on_the_proof_that_the_old_one_is_dead(
 async def test_a_crash_between_commit_and_first_send_sends_the_stored_bytes(tmp_path: Path) -> None:
     async with world(tmp_path) as chain:
         engine = await chain.incarnation().start()
-        reached = asyncio.Event()
-
-        async def hang() -> None:
-            reached.set()
-            await asyncio.Event().wait()
-
-        chain.cluster.before_send = hang
+        chain.cluster.before_send = halt = Halt()
         order_id = await place(engine)
-        await reached.wait()
+        await halt.reached.wait()
         stored = (await engine.store.attempts(order_id))[0]
         await engine.crash()
         assert chain.cluster.sent == []
 
-        chain.cluster.before_send = _go_on
+        chain.cluster.before_send = go_on
         again = await chain.incarnation("two").start()
         order, _ = await chain.until_terminal(again, order_id)
         assert set(chain.cluster.sent) == {stored.transaction}
@@ -119,17 +113,11 @@ async def test_a_crash_between_commit_and_first_send_sends_the_stored_bytes(tmp_
 async def test_a_crash_after_the_send_finds_the_fill(tmp_path: Path) -> None:
     async with world(tmp_path) as chain:
         engine = await chain.incarnation().start()
-        reached = asyncio.Event()
-
-        async def hang() -> None:
-            reached.set()
-            await asyncio.Event().wait()
-
-        chain.cluster.after_send = hang
+        chain.cluster.after_send = halt = Halt()
         order_id = await place(engine)
-        await reached.wait()
+        await halt.reached.wait()
         await engine.crash()
-        chain.cluster.after_send = _go_on
+        chain.cluster.after_send = go_on
 
         async def landed() -> bool:
             return await chain.fills(order_id) == 1
@@ -144,18 +132,12 @@ async def test_a_crash_after_the_send_finds_the_fill(tmp_path: Path) -> None:
 async def test_a_crash_before_anything_was_signed_starts_again_and_costs_no_try(tmp_path: Path) -> None:
     async with world(tmp_path) as chain:
         engine = await chain.incarnation().start()
-        reached = asyncio.Event()
-
-        async def hang() -> None:
-            reached.set()
-            await asyncio.Event().wait()
-
-        chain.cluster.before_simulate = hang
+        chain.cluster.before_simulate = halt = Halt()
         order_id = await place(engine)
-        await reached.wait()
+        await halt.reached.wait()
         await chain.until_event(engine, order_id, Built)
         await engine.crash()
-        chain.cluster.before_simulate = _go_on
+        chain.cluster.before_simulate = go_on
         again = await chain.incarnation("two").start()
         order, events = await chain.until_terminal(again, order_id)
         assert any(isinstance(event, Resumed) for event in events)
@@ -167,23 +149,17 @@ async def test_a_worker_frozen_past_its_lease_cannot_send(tmp_path: Path) -> Non
     async with world(tmp_path) as chain:
         frozen = await chain.incarnation().open()
         order_id = await place(frozen)
-        reached, thaw = asyncio.Event(), asyncio.Event()
-
-        async def freeze() -> None:
-            chain.cluster.before_simulate = _go_on
-            reached.set()
-            await thaw.wait()
-
-        chain.cluster.before_simulate = freeze
+        chain.cluster.before_simulate = halt = Halt()
         (claim,) = (await claims(chain, frozen, "frozen")).claims
         sleeping = asyncio.create_task(frozen.engine.work(claim))
-        await reached.wait()
+        await halt.reached.wait()
+        chain.cluster.before_simulate = go_on
         await chain.clock.sleep(LEASE_S + 1)
         for _ in range(2):  # once to take it over, once to try it
             (taken,) = (await claims(chain, frozen, "awake")).claims
             await frozen.engine.work(taken)
         sent = set(chain.cluster.sent)
-        thaw.set()
+        halt.go_on.set()
         await sleeping
         assert set(chain.cluster.sent) == sent, "the frozen worker's transaction never left the process"
         order = await frozen.store.order(order_id)
@@ -198,7 +174,7 @@ async def test_an_order_whose_work_has_died_comes_back_when_its_lease_ends(tmp_p
         died = asyncio.Event()
 
         async def die() -> None:
-            chain.cluster.before_simulate = _go_on
+            chain.cluster.before_simulate = go_on
             died.set()
             raise ZeroDivisionError("a defect")
 
@@ -233,7 +209,7 @@ async def test_a_pool_that_moved_too_far_is_quoted_again(tmp_path: Path) -> None
         engine = await chain.incarnation().start()
 
         async def move_the_pool() -> None:
-            chain.cluster.before_send = _go_on
+            chain.cluster.before_send = go_on
             routed = (await chain.events(engine, order_id))[1]
             assert isinstance(routed, Routed)
             pool = pool_at(chain.paper, Mint.from_string(routed.pool))
@@ -287,18 +263,12 @@ async def test_a_landed_swap_wins_over_a_cancel(tmp_path: Path) -> None:
 async def test_a_cancel_while_quotes_are_fetched_stops_the_order(tmp_path: Path) -> None:
     async with world(tmp_path) as chain:
         engine = await chain.incarnation().start()
-        reached, go_on = asyncio.Event(), asyncio.Event()
-
-        async def wait() -> None:
-            reached.set()
-            await go_on.wait()
-
-        chain.cluster.before_simulate = wait
+        chain.cluster.before_simulate = halt = Halt()
         order_id = await place(engine)
-        await reached.wait()
+        await halt.reached.wait()
         canceled = await engine.intake.cancel(order_id)
         assert canceled.status is Status.CANCELED
-        go_on.set()
+        halt.go_on.set()
         await chain.clock.sleep(5)
         assert chain.cluster.sent == []
         assert await chain.fills(order_id) == 0
@@ -308,7 +278,3 @@ async def claims(chain: World, engine: Incarnation, worker: str) -> Claims:
     return await engine.store.claim(
         worker, limit=1, now_ms=chain.clock.now_ms(), lease_ms=round(LEASE_S * 1000), rate=None
     )
-
-
-async def _go_on() -> None:
-    """A hook that does nothing any more."""
