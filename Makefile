@@ -13,7 +13,8 @@ help: ## list the targets
 
 # One stamp per kind of installation, so that `make demo` does not wait for test tools.
 $(VENV)/run.stamp: pyproject.toml
-	@command -v uv >/dev/null 2>&1 && uv venv -q --allow-existing --python $(PYTHON) $(VENV) || $(PYTHON) -m venv $(VENV)
+	@if command -v uv >/dev/null 2>&1; then uv venv -q --allow-existing --python $(PYTHON) $(VENV); \
+	else $(PYTHON) -m venv $(VENV) || { echo "no virtual environment: on Debian, apt-get install python3-venv"; exit 1; }; fi
 	@echo "installing bestex into $(VENV) ..."
 	@if command -v uv >/dev/null 2>&1; then uv pip install -q --python $(BIN)/python -e .; \
 	else $(BIN)/python -m pip install -q --disable-pip-version-check -e .; fi
