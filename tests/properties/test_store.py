@@ -131,6 +131,7 @@ class Both:
         self._path = path
         self._draw = draw
         self._made = 0
+        self._rate = draw(st.none() | st.builds(RateLimit, st.integers(1, 3), st.just(WINDOW_MS)))
         self.store = self._make()
 
     def _make(self) -> SqliteStore:
@@ -182,7 +183,7 @@ class Both:
 
     async def _claim(self) -> None:
         worker, limit, lease_ms = self._draw(st.sampled_from("ab")), self._draw(st.integers(0, 4)), 20
-        rate = self._draw(st.none() | st.builds(RateLimit, st.integers(1, 3), st.just(WINDOW_MS)))
+        rate = self._rate
         answer = await self.store.claim(worker, limit=limit, now_ms=self.now_ms, lease_ms=lease_ms, rate=rate)
         taken = self.model.claim(worker, limit, self.now_ms, lease_ms, rate)
         assert [claim.order for claim in answer.claims] == [self.model.orders[order_id] for order_id in taken]

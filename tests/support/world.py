@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from concurrent.futures import Executor, Future
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, Self
@@ -26,6 +25,7 @@ from bestex.paper.network import NetworkProfile
 from bestex.paper.running import InPlace
 from bestex.ports import AccountsAt, Blockhash, Height, LandedTransaction, Simulation, StatusesAt
 from bestex.solana.signer import KeypairSigner
+from bestex.store.commit import InlineExecutor
 from bestex.store.sqlite import SqliteStore
 from bestex.types import Commitment, OrderId, Signature
 from tests.support.clock import VirtualClock
@@ -45,18 +45,6 @@ PROFILE = NetworkProfile(
 LEASE_S = 10.0
 _LIMIT_S = 600.0
 """Virtual seconds in which everything must have ended."""
-
-
-class Inline(Executor):
-    """Runs at once, in the caller's thread."""
-
-    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
-        future: Future[Any] = Future()
-        try:
-            future.set_result(fn(*args, **kwargs))
-        except Exception as error:  # noqa: BLE001 - handed on
-            future.set_exception(error)
-        return future
 
 
 Hook = Callable[[], Awaitable[None]]
@@ -129,7 +117,7 @@ class Incarnation:
 
     def __init__(self, world: "World", name: str) -> None:
         self.store = SqliteStore(
-            world.path / "bestex.db", clock=world.clock, write_executor=Inline(), read_executor=Inline()
+            world.path / "bestex.db", clock=world.clock, write_executor=InlineExecutor(), read_executor=InlineExecutor()
         )
         self.bus = LocalBus(buffer_events=1000)
         self.tokens = Tokens(world.paper.tokens)

@@ -103,6 +103,13 @@ class OpenOrders:
             if entry is not None and entry.order.lease_until_ms < lease_until_ms:
                 entry.set(msgspec.structs.replace(entry.order, lease_until_ms=lease_until_ms))
 
+    def give_back(self, order_id: OrderId) -> None:
+        """End the lease on an order whose claim could not be answered. Its epoch stays used."""
+        entry = self._entries[order_id]
+        self._release(entry)
+        entry.set(msgspec.structs.replace(entry.order, lease_owner=None, lease_until_ms=0))
+        self._lanes[entry.order.status].file(entry)
+
     def _lease(self, entry: Entry, worker: str, until_ms: int) -> Claim:
         self._release(entry)
         order = entry.order
