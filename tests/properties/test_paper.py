@@ -16,7 +16,7 @@ from solders.pubkey import Pubkey
 
 from bestex.paper import market
 from bestex.paper.cluster import PaperCluster
-from bestex.paper.envelope import MalformedTransaction, open_envelope
+from bestex.paper.envelope import MAX_BYTES, MalformedTransaction, open_envelope
 from bestex.paper.records import pack_writes, unpack_writes
 from bestex.types import Account, Commitment, Signature, SwapMode
 from bestex.venues.pool import Pool, SwapAccounts
@@ -180,8 +180,14 @@ class World:
             self.serial += 1
             memo = paper.memo(str(self.serial).encode())
             limit = paper.unit_limit(1_400_000)
-            self.sent.append(signed(blockhash.blockhash, [limit, memo, *argument(self.cluster)]))
-            await self.cluster.send(self.sent[-1][1])
+            signature, raw = signed(blockhash.blockhash, [limit, memo, *argument(self.cluster)])
+            if len(raw) <= MAX_BYTES:
+                self.sent.append((signature, raw))
+                await self.cluster.send(raw)
+            else:
+                # Two swaps with all their accounts can be more than a packet holds.
+                with pytest.raises(MalformedTransaction):
+                    await self.cluster.send(raw)
         elif action == "again" and self.sent:
             assert isinstance(argument, int)
             await self.cluster.send(self.sent[-1 - argument % len(self.sent)][1])
