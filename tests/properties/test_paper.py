@@ -16,8 +16,9 @@ from solders.pubkey import Pubkey
 
 from bestex.paper import market
 from bestex.paper.cluster import PaperCluster
-from bestex.paper.envelope import MAX_BYTES, MalformedTransaction, open_envelope
+from bestex.paper.envelope import MalformedTransaction, open_envelope
 from bestex.paper.records import pack_writes, unpack_writes
+from bestex.solana.transaction import MAX_BYTES
 from bestex.types import Account, Commitment, Signature, SwapMode
 from bestex.venues.pool import Pool, SwapAccounts
 from bestex.venues.token import NATIVE_MINT, TOKEN_PROGRAM, decode_token_account, mint_account, token_account

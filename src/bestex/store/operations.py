@@ -9,15 +9,17 @@ from bestex.types import OrderId
 
 
 class Accept(Operation[Acceptance]):
-    """A new order with its first event."""
+    """A new order with its first event; `kinds`: the kinds and values of the keys that came with it."""
 
-    __slots__ = ("event", "keys", "order")
+    __slots__ = ("event", "keys", "kinds", "order")
 
     def __init__(self, order: Order, event: Committed, keys: IdempotencyKeys) -> None:
         self.answer = None
         self.order = order
         self.event = event
         self.keys = keys
+        named = (("client_order_id", keys.client_order_id), ("header_key", keys.header_key))
+        self.kinds = [(kind, key) for kind, key in named if key is not None]
 
 
 class Record(Operation[None]):

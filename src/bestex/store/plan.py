@@ -5,7 +5,8 @@ final state per order, in one statement per table.
 """
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Sequence
+from functools import cached_property
 from typing import TypeAlias
 
 import msgspec
@@ -52,14 +53,11 @@ class Plan:
         """`last_number`: the number of the newest order on disk."""
         self.new: dict[OrderId, Entry] = {}
         self.steps: dict[OrderId, Step] = {}
-        self.events: list[Committed] = []
-        self.numbers: list[int] = []
-        """The number of the order of each event."""
+        self.events: list[tuple[int, Sequence[Committed]]] = []
+        """Events of one order each, with its number."""
         self.new_attempts: dict[tuple[OrderId, int], NumberedAttempt] = {}
         self.attempt_steps: dict[tuple[OrderId, int], NumberedAttempt] = {}
         self.new_keys: list[UsedKey] = []
-        self.moved: Counter[str] = Counter()
-        """How many more orders are in each status."""
         self.last_number = last_number
         self._open_orders = open_orders
         self._keys = {(used.account, used.kind, used.key): used for used in used_keys}
@@ -73,7 +71,7 @@ class Plan:
         order, keys = operation.order, operation.keys
         found: OrderId | None = None
         new: list[tuple[str, str]] = []
-        for kind, key in kinds(operation):
+        for kind, key in operation.kinds:
             used = self._keys.get((keys.account, kind, key))
             if used is None:
                 new.append((kind, key))
@@ -107,19 +105,21 @@ class Plan:
             )
         if change.attempt is not None:
             self._attempt(step, change.attempt)
-        if stored.status is not order.status:
-            # As plain text: members of an enumeration are hashed in Python.
-            self.moved[str(stored.status)] -= 1
-            self.moved[str(order.status)] += 1
         step.order = order
         step.ends = operation.ends
         if change.release:
             step.release = True
         self.steps[order.id] = step
-        self.events += events
-        number = step.entry.number
-        for _ in events:
-            self.numbers.append(number)
+        self.events.append((step.entry.number, events))
+
+    @cached_property
+    def moved(self) -> Counter[str]:
+        """How many more orders are in each status; to be asked for before `apply`."""
+        # As plain texts: members of an enumeration are hashed in Python.
+        moved = Counter([str(entry.order.status) for entry in self.new.values()])
+        moved.update([str(step.order.status) for step in self.steps.values()])
+        moved.subtract([str(step.entry.order.status) for step in self.steps.values()])
+        return moved
 
     def apply(self) -> None:
         """Tell the open orders what is on disk now."""
@@ -136,9 +136,7 @@ class Plan:
         order = operation.order
         self.last_number += 1
         self.new[order.id] = Entry(self.last_number, order, {})
-        self.events.append(operation.event)
-        self.numbers.append(self.last_number)
-        self.moved[str(order.status)] += 1
+        self.events.append((self.last_number, (operation.event,)))
 
     def _begin(self, order_id: OrderId) -> Step:
         entry = self._open_orders.get(order_id)
@@ -161,11 +159,3 @@ class Plan:
             self.attempt_steps[key] = row
         else:
             self.new_attempts[key] = row
-
-
-def kinds(operation: Accept) -> Iterator[tuple[str, str]]:
-    """The kinds and values of the keys that a request came with."""
-    if operation.keys.client_order_id is not None:
-        yield "client_order_id", operation.keys.client_order_id
-    if operation.keys.header_key is not None:
-        yield "header_key", operation.keys.header_key

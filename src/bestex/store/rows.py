@@ -6,7 +6,6 @@ themselves travel beside it in one piece, so that nothing escapes or parses them
 """
 
 from collections.abc import Iterable, Sequence
-from itertools import accumulate
 
 import msgspec
 
@@ -120,14 +119,18 @@ def steps(steps: Iterable[Step]) -> dict[str, object]:
     }
 
 
-def events(numbers: Iterable[int], events: Sequence[Committed]) -> dict[str, object]:
-    """For `batch`; `numbers` are those of the events' orders."""
-    payloads = [event.payload for event in events]
-    starts = accumulate(map(len, payloads), initial=1)
-    rows = [
-        (number, event.seq, start, len(event.payload))
-        for number, event, start in zip(numbers, events, starts, strict=False)
-    ]
+def events(numbered: Iterable[tuple[int, Sequence[Committed]]]) -> dict[str, object]:
+    """For `batch`: events with the numbers of their orders."""
+    payloads: list[bytes] = []
+    rows: list[tuple[int, int, int, int]] = []
+    start = 1
+    for number, events in numbered:
+        for event in events:
+            payload = event.payload
+            size = len(payload)
+            rows.append((number, event.seq, start, size))
+            payloads.append(payload)
+            start += size
     return {"events": encode(rows), "payloads": b"".join(payloads)}
 
 

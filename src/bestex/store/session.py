@@ -17,8 +17,8 @@ from bestex.store.migrate import known_migrations, migrate
 from bestex.store.reader import Reader
 from bestex.store.writer import Writer
 
-_MOST = 2000
-"""Operations in one batch: with more of them, each would wait long for all the others."""
+_MOST = 500
+"""Operations in one batch: while they are written, the event loop makes the next ones ready."""
 
 Returned = TypeVar("Returned")
 Given = ParamSpec("Given")

@@ -14,11 +14,12 @@ from bestex.store.commit import Operation
 from bestex.store.database import reachable, text
 from bestex.store.open_orders import OpenOrders
 from bestex.store.operations import Accept, Claim, ClaimUnfinal, Ping, Record, Renew
-from bestex.store.plan import Plan, UsedKey, kinds
+from bestex.store.plan import Plan, UsedKey
 from bestex.store.starts import Starts
 from bestex.types import OrderId
 
 Write: TypeAlias = Accept | Record | Ping
+_WRITES = (Accept, Record, Ping)
 
 _sql = {**statements.load("write"), **statements.load("read")}
 _used_keys: msgspec.json.Decoder[list[UsedKey]] = msgspec.json.Decoder(list[UsedKey])
@@ -42,7 +43,7 @@ class Writer:
 
         What is refused, or is not what it should be, fails alone; when nothing can be written, everything fails.
         """
-        writes = [each for each in operations if isinstance(each, Record | Accept | Ping)]
+        writes = [each for each in operations if isinstance(each, _WRITES)]
         try:
             events = self._commit(writes)
         except StoreUnavailable as error:
@@ -51,7 +52,7 @@ class Writer:
         except Exception as error:  # noqa: BLE001 - whoever asked gets it
             events = self._commit_in_parts(writes, error)
         if len(writes) < len(operations):
-            self._lease(operations)
+            self._lease([each for each in operations if not isinstance(each, _WRITES)])
         return events
 
     def _commit_in_parts(self, writes: list[Write], error: Exception) -> list[Committed]:
@@ -87,7 +88,7 @@ class Writer:
             entry = None if found is None else self.open_orders.get(found)
             order = accept.order if found is None else entry.order if entry else ended[found]
             accept.answer = Acceptance(order, found is None)
-        return plan.events
+        return [event for _, events in plan.events for event in events]
 
     def _write(self, plan: Plan, pings: int) -> None:
         """One step of SQLite, which is one transaction: see queries/batch.sql."""
@@ -95,7 +96,7 @@ class Writer:
         bindings = {
             **rows.new_orders(plan.new.values()),
             **rows.steps(plan.steps.values()),
-            **rows.events(plan.numbers, plan.events),
+            **rows.events(plan.events),
             **rows.attempts(plan.new_attempts.values(), plan.attempt_steps.values()),
             "new_keys": rows.encode(plan.new_keys),
             "counts": rows.encode(list(plan.moved.items())),
@@ -108,7 +109,7 @@ class Writer:
         starts.clear()
 
     def _used_keys(self, accepts: list[Accept]) -> list[UsedKey]:
-        wanted = [(accept.keys.account, kind, key) for accept in accepts for kind, key in kinds(accept)]
+        wanted = [(accept.keys.account, kind, key) for accept in accepts for kind, key in accept.kinds]
         if not wanted:
             return []
         with reachable():

@@ -10,10 +10,11 @@ import pytest
 
 from bestex.errors import OrderNotFound, StoreUnavailable
 from bestex.orders.status import Status
+from bestex.ports import RateLimit
 from bestex.store.sqlite import SqliteStore
-from tests.contract.store_contract import Heard, claim_one, place
+from tests.contract.store_contract import LATER_MS, Heard, claim, claim_one, ids, place
 from tests.support.orders import Life, keys, pending
-from tests.support.sqlite import FailingDisk, opened, writing_connection
+from tests.support.sqlite import FailingDisk, make_store, opened, writing_connection
 
 pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 """apsw shows what a file system written in Python raises, also where SQLite has dealt with it."""
@@ -133,3 +134,32 @@ async def test_a_write_that_nobody_waits_for_is_logged_and_counted(
     ]
     assert "3 writes failed" in told.getMessage()
     assert not [record for record in caplog.records if record.name == "asyncio"]
+
+
+async def test_a_claim_whose_start_cannot_be_stored_is_none(tmp_path: Path, disk: FailingDisk) -> None:
+    rate = RateLimit(count=2, window_ms=1_000)
+    async with opened(tmp_path, vfs=disk.name) as store:
+        for number in range(3):
+            await place(store, number)
+        disk.sync_error = apsw.IOError
+        with pytest.raises(StoreUnavailable):
+            await claim(store, rate=rate, limit=1)
+        disk.sync_error = None
+        order = await store.order(pending(0)[0].id)
+        assert (order.lease_owner, order.lease_until_ms) == (None, 0)
+        # What was counted stays counted: rather too few than too many.
+        assert ids(await claim(store, rate=rate)) == [order.id]
+        assert ids(await claim(store, rate=rate, now_ms=LATER_MS + 999)) == []
+        assert len((await claim(store, rate=rate, now_ms=LATER_MS + 1_000)).claims) == 2
+
+
+async def test_a_start_is_on_disk_before_the_claim_is_answered(tmp_path: Path) -> None:
+    rate = RateLimit(count=2, window_ms=1_000)
+    store = make_store(tmp_path)
+    await store.open()
+    for number in range(4):
+        await place(store, number)
+    assert len((await claim(store, rate=rate)).claims) == 2
+    store.abandon()
+    async with opened(tmp_path) as successor:
+        assert ids(await claim(successor, rate=rate, now_ms=LATER_MS + 999)) == []
