@@ -56,6 +56,7 @@ class Batcher(Generic[News]):
         self._on_done = on_done
         self._loop = asyncio.get_running_loop()
         self._queue: list[Operation[Any]] = []
+        self._batch: list[Operation[Any]] = []
         self._draining: asyncio.Task[None] | None = None
         self._closed = False
 
@@ -67,6 +68,7 @@ class Batcher(Generic[News]):
         self._queue.append(operation)
         if self._draining is None:
             self._draining = self._loop.create_task(self._drain())
+            self._draining.add_done_callback(self._stopped)
         return future
 
     async def close(self) -> None:
@@ -76,24 +78,23 @@ class Batcher(Generic[News]):
             await asyncio.wait({self._draining})
 
     def abandon(self) -> None:
-        """Take nothing more, and answer nobody, as if the process had been killed."""
+        """Take nothing more, and leave undone what was taken: whoever waits gets StoreUnavailable."""
         self._closed = True
-        self._queue.clear()
         if self._draining is not None:
             self._draining.cancel()
 
     async def _drain(self) -> None:
         # Begins one turn of the loop after the first operation: what is asked for in that turn goes along.
-        batch: list[Operation[Any]] = []
-        try:
-            while self._queue:
-                batch, self._queue = self._queue[: self._most], self._queue[self._most :]
-                await self._do(batch)
-        finally:
-            # Only if the loop is being torn down is anything left.
-            for operation in (*batch, *self._queue):
+        while self._queue:
+            self._batch, self._queue = self._queue[: self._most], self._queue[self._most :]
+            await self._do(self._batch)
+        self._draining = None
+
+    def _stopped(self, draining: asyncio.Task[None]) -> None:
+        if draining.cancelled():  # abandoned, or the event loop is being torn down
+            left, self._batch, self._queue = [*self._batch, *self._queue], [], []
+            for operation in left:
                 _give(operation.future, StoreUnavailable("the store was stopped; whether it wrote this is unknown"))
-            self._queue.clear()
             self._draining = None
 
     async def _do(self, batch: list[Operation[Any]]) -> None:
