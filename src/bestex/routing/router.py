@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from bestex.errors import NoRoute, SwapRefused
 from bestex.routing.quote import Leg, Offer, Route, min_out_amount
 from bestex.types import ChainClock, Mint, Slot, SwapMode
-from bestex.venues.pool import Pool, Quote
+from bestex.venues.pool import ARRAY_LIMIT, Pool, Quote
 
 _PPM = 1_000_000
 
@@ -60,11 +60,20 @@ def compare(pools: Sequence[Pool], in_mint: Mint, in_amount: int, clock: ChainCl
     offers: list[Offer] = []
     for pool in pools:
         try:
-            offers.append(Offer(pool, pool.quote(in_mint, in_amount, SwapMode.EXACT_IN, clock)))
+            quote = pool.quote(in_mint, in_amount, SwapMode.EXACT_IN, clock)
         except SwapRefused as refusal:
             offers.append(Offer(pool, None, f"{refusal.name}: {refusal.message}"))
+        else:
+            offers.append(_offer(pool, quote))
     offers.sort(key=_rank)
     return offers
+
+
+def _offer(pool: Pool, quote: Quote) -> Offer:
+    if quote.arrays > ARRAY_LIMIT:
+        reason = f"The swap walks through {quote.arrays} tick or bin arrays; a transaction carries {ARRAY_LIMIT}"
+        return Offer(pool, None, reason)
+    return Offer(pool, quote)
 
 
 def price_impact_ppm(pool: Pool, in_mint: Mint, quote: Quote) -> int:

@@ -4,6 +4,7 @@ A bin pays from up to three layers at one price: the market makers' tokens, then
 then limit orders that are open. Source: the on-chain program, whose own answers are in tests/golden.
 """
 
+from bisect import bisect_right
 from collections.abc import Mapping
 from typing import TypeAlias
 
@@ -169,18 +170,16 @@ class Bins(msgspec.Struct, frozen=True):
 
 
 class Ladder:
-    """The bins ahead of a swap in one direction, found as swaps reach them and kept for the next one.
+    """The bins ahead of a swap in one direction, found as swaps reach them and kept for the next one."""
 
-    `limit` is how many bin arrays a transaction may carry: bins behind them count as out of reach.
-    """
+    __slots__ = ("_array", "_bins", "_entered", "_next", "down", "rungs")
 
-    __slots__ = ("_array", "_bins", "_left", "_next", "down", "rungs")
-
-    def __init__(self, bins: Bins, active_id: int, down: bool, limit: int) -> None:
+    def __init__(self, bins: Bins, active_id: int, down: bool) -> None:
         self.down = down
         self.rungs: list[Rung] = []
         self._bins = bins
-        self._left = limit
+        self._entered: list[int] = []
+        """For each array that was entered, how many rungs were found before it."""
         self._next = active_id
         self._array: int | None = None
 
@@ -203,6 +202,10 @@ class Ladder:
                     return
             self._next = end
 
+    def arrays_at(self, rung: int) -> int:
+        """How many arrays a swap has entered that ends in this rung."""
+        return bisect_right(self._entered, rung)
+
     def all(self) -> list[Rung]:
         """Every bin within reach."""
         try:
@@ -217,14 +220,11 @@ class Ladder:
         if index is None:
             code = _NO_MORE_ARRAYS if self._bins.has_extension else _NO_EXTENSION
             raise refused(code, Refusal.LIQUIDITY, "No bin array with liquidity is left")
-        if self._left <= 0:
-            message = "The swap needs more bin arrays than a transaction may carry"
-            raise refused(_NOT_ENOUGH_KEYS, Refusal.MISSING_ACCOUNTS, message)
         if index not in self._bins.arrays:
             raise refused(_NOT_ENOUGH_KEYS, Refusal.MISSING_ACCOUNTS, f"Bin array {index} is not loaded")
         if index != wanted:
             self._next = index * BINS_PER_ARRAY + (BINS_PER_ARRAY - 1 if self.down else 0)
-        self._left -= 1
+        self._entered.append(len(self.rungs))
         self._array = index
         return index
 
@@ -273,15 +273,36 @@ def walk_in(ladder: Ladder, fees: FeeCurve, amount: int, fee_on_input: bool, fil
     """Spend exactly `amount`: output before transfer fees, and the fees. Raises SwapRefused for lack of liquidity."""
     rungs, down = ladder.rungs, ladder.down
     total = charged = 0
+    # `FeeCurve.rate` and `fill` written out: quotes of many bins spend their time here.
+    base, control, reference, index = fees.base, fees.control, fees.reference, fees.index
+    bin_step, most = fees.bin_step, fees.max_volatility
     while amount:
         if len(fills) == len(rungs):
             ladder.extend()
         rung = rungs[len(fills)]
-        taken, output, fee, net = fill(rung, amount, fees.rate(rung[0]), down, fee_on_input)
-        amount -= taken
-        total += output
+        bin_id, price, need, offered, layers = rung
+        volatility = reference + abs(index - bin_id) * _VOLATILITY_PER_BIN
+        movement = (min(most, volatility)) * bin_step
+        rate = base - (-control * movement * movement // _VARIABLE_FEE_SCALE)
+        rate = min(rate, _FEE_CAP)
+        if fee_on_input and layers is None:
+            fee = -(-amount * rate // FEE_ONE)
+            net = amount - fee
+            if net > need:
+                net, output = need, offered
+                fee = -(-need * rate // (FEE_ONE - rate))
+                amount -= need + fee
+            else:
+                output = offered if net == need else net * price >> 64 if down else (net << 64) // price
+                amount = 0
+            total += output
+            fills.append((bin_id, net, output, fee))
+        else:
+            taken, output, fee, net = fill(rung, amount, rate, down, fee_on_input)
+            amount -= taken
+            total += output
+            fills.append((bin_id, net, output if fee_on_input else output + fee, fee))
         charged += fee
-        fills.append((rung[0], net, output if fee_on_input else output + fee, fee))
     return total, charged
 
 

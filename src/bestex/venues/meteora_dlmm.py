@@ -34,14 +34,26 @@ from bestex.venues.dlmm_bins import (
 from bestex.venues.dlmm_layout import BINS_PER_ARRAY, PROGRAM_ID, Bin
 from bestex.venues.dlmm_synthesis import VariableFee, synthesize
 from bestex.venues.math import ceil_div
-from bestex.venues.pool import Accounts, ProgramError, Quote, Refusal, SwapAccounts, SwapCall, Venue, loaded
+from bestex.venues.pool import (
+    ARRAY_LIMIT,
+    Accounts,
+    ComputeUnits,
+    ProgramError,
+    Quote,
+    Refusal,
+    SwapAccounts,
+    SwapCall,
+    Venue,
+    loaded,
+)
 from bestex.venues.token import TransferFeeConfig
 
 __all__ = [
     "ARRAYS_PER_SIDE",
-    "ARRAY_LIMIT",
+    "COMPUTE_UNITS",
     "ERRORS",
     "PROGRAM_ID",
+    "PROGRAM_SHA256",
     "SLIPPAGE_EXCEEDED",
     "SWAP_ACCOUNTS",
     "VENUE",
@@ -55,13 +67,13 @@ __all__ = [
 ]
 
 VENUE: Venue = Venue.METEORA_DLMM
+PROGRAM_SHA256 = "942f609d03440911f15c40e8df1733d808670768fd9042af1de956964fb2f0e6"
+COMPUTE_UNITS = ComputeUnits(swap=50_000, per_step=8_000)
 SLIPPAGE_EXCEEDED: Mapping[SwapMode, ProgramError] = {
     SwapMode.EXACT_IN: ProgramError(6003, ERRORS[6003]),
     SwapMode.EXACT_OUT: ProgramError(6104, ERRORS[6104]),
 }
 
-ARRAY_LIMIT = 3
-"""Bin arrays that one transaction can carry and pay for."""
 ARRAYS_PER_SIDE = 8
 """Bin arrays that are loaded on each side of the price, the active one counted on both."""
 SWAP_ACCOUNTS = 16
@@ -97,7 +109,6 @@ class _Terms(msgspec.Struct, frozen=True):
     transfer_fees: tuple[TransferFeeConfig | None, TransferFeeConfig | None]
     base_rate: int
     """Billionths."""
-    array_limit: int
     decoded: tuple["_Holding", "_Holding"]
 
 
@@ -122,10 +133,7 @@ class _Flow(msgspec.Struct, frozen=True, gc=False):
 
 
 class DlmmPool:
-    """A Meteora DLMM pair; immutable.
-
-    It refuses swaps that walk through more than `array_limit` bin arrays, which no transaction of ours would carry.
-    """
+    """A Meteora DLMM pair; immutable. It reaches as far as its bin arrays are loaded."""
 
     __slots__ = ("_bins", "_holdings", "_ladders", "_motion", "_terms")
 
@@ -134,8 +142,7 @@ class DlmmPool:
         self._motion = motion
         self._holdings = holdings
         self._bins = bins
-        limit = terms.array_limit
-        self._ladders = Ladder(bins, motion.active_id, True, limit), Ladder(bins, motion.active_id, False, limit)
+        self._ladders = Ladder(bins, motion.active_id, True), Ladder(bins, motion.active_id, False)
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, DlmmPool) and self._present() == other._present()
@@ -155,11 +162,6 @@ class DlmmPool:
     def mints(self) -> tuple[Mint, Mint]:
         """X and Y."""
         return self._terms.mints
-
-    @property
-    def array_limit(self) -> int:
-        """Bin arrays that a swap may walk through."""
-        return self._terms.array_limit
 
     @property
     def reserves(self) -> tuple[int, int]:
@@ -215,14 +217,14 @@ class DlmmPool:
         threshold: int,
         swap_mode: SwapMode,
         *,
-        array_limit: int | None = None,
+        array_limit: int = ARRAY_LIMIT,
     ) -> Instruction:
-        """`swap2` or `swap_exact_out2` with the next `array_limit` bin arrays (the pool's own limit unless given).
+        """`swap2` or `swap_exact_out2` with the next `array_limit` bin arrays.
 
         `threshold`: base units, least to receive or most to pay.
         """
         terms = self._terms
-        down = self._side(in_mint) == 0
+        arrays = self.arrays_ahead(in_mint, array_limit)
         if swap_mode is _EXACT_IN:
             data = _SWAP_DATA.pack(_SWAP_2, amount, threshold)
         else:
@@ -243,10 +245,14 @@ class DlmmPool:
             AccountMeta(_EVENT_AUTHORITY, False, False),
             AccountMeta(PROGRAM_ID, False, False),
         ]
-        limit = self._terms.array_limit if array_limit is None else array_limit
-        indexes = self._bins.bitmap.ahead(self._motion.active_id // BINS_PER_ARRAY, down, limit)
-        metas += [AccountMeta(layout.array_address(terms.address, index), False, True) for index in indexes]
+        metas += [AccountMeta(array, False, True) for array in arrays]
         return Instruction(PROGRAM_ID, data + _NO_SLICES, metas)
+
+    def arrays_ahead(self, in_mint: Mint, limit: int) -> tuple[Pubkey, ...]:
+        """The next bin arrays that have liquidity, loaded or not."""
+        down = self._side(in_mint) == 0
+        indexes = self._bins.bitmap.ahead(self._motion.active_id // BINS_PER_ARRAY, down, limit)
+        return tuple(layout.array_address(self.address, index) for index in indexes)
 
     def accounts(self) -> tuple[Pubkey, ...]:
         """Pair, reserves, mints, bitmap extension if there is one, the bin arrays around the present price."""
@@ -320,7 +326,8 @@ class DlmmPool:
             raise refused(_MATH_OVERFLOW, Refusal.OVERFLOW, "The price does not fit u64")
         if leaving > self._holdings[1 - side].balance:
             raise refused(_INSUFFICIENT_FUNDS, Refusal.LIQUIDITY, "The reserve holds less than the bins promise")
-        return _Flow(Quote(paid, received, charged, fee_on_input, len(fills)), arriving, leaving, fees, fills)
+        quote = Quote(paid, received, charged, fee_on_input, len(fills), ladder.arrays_at(len(fills) - 1))
+        return _Flow(quote, arriving, leaving, fees, fills)
 
     def _check_open(self, clock: ChainClock) -> None:
         pair = self._terms.pair
@@ -348,27 +355,30 @@ def is_pool(account: Account) -> bool:
     return account.owner == PROGRAM_ID and len(data) == layout.PAIR_SIZE and data[:8] == layout.PAIR_TAG
 
 
-def accounts_of(address: Pubkey, pool: Account, extension: Account | None = None) -> tuple[Pubkey, ...]:
+def accounts_of(address: Pubkey, known: Accounts) -> tuple[Pubkey, ...]:
     """Pair, reserves, mints, bitmap extension (which may not exist), and the bin arrays around the price.
 
-    Arrays beyond -512..511 are known only once the extension has been read: give it, or ask the decoded pool's
-    `accounts()`. Raises UnsupportedPool for an account that is not a DLMM pair.
+    Arrays beyond -512..511 are among them once the extension is known. Raises UnsupportedPool for an account that is
+    not a DLMM pair.
     """
-    pair = _read_pair(address, pool)
+    account = loaded(known, [address])[address]
+    pair = _read_pair(address, account)
     keys = map(Pubkey, (pair.reserve_x, pair.reserve_y, pair.mint_x, pair.mint_y))
+    extension_key = layout.extension_address(address)
+    extension = known.get(extension_key)
     extension_data = None if extension is None else layout.extension_bytes(extension, address)
-    bitmap = layout.bitmap_of(pool.data, extension_data)
+    bitmap = layout.bitmap_of(account.data, extension_data)
     arrays = layout.arrays_around(address, bitmap, pair.active_id, ARRAYS_PER_SIDE)
-    return (address, *keys, layout.extension_address(address), *(key for _, key in arrays))
+    return (address, *keys, extension_key, *(key for _, key in arrays))
 
 
-def decode(address: Pubkey, accounts: Accounts, array_limit: int = ARRAY_LIMIT) -> DlmmPool:
+def decode(address: Pubkey, accounts: Accounts) -> DlmmPool:
     """Build the pair from account bytes; bins are read when a swap touches them.
 
-    `array_limit` is how many bin arrays a swap may walk through. Raises UnsupportedPool for accounts that are missing,
-    malformed or contradict each other, for mints whose transfers differ from plain ones in more than a fee, and for
-    unknown kinds of pairs. Missing bin arrays are no error: only the swaps that need them are refused. Arrays further
-    from the price than ARRAYS_PER_SIDE are not read: decode again when swaps have moved the price that far.
+    Raises UnsupportedPool for accounts that are missing, malformed or contradict each other, for mints whose transfers
+    differ from plain ones in more than a fee, and for unknown kinds of pairs. Missing bin arrays are no error: only the
+    swaps that need them are refused. Arrays further from the price than ARRAYS_PER_SIDE are not read: decode again when
+    swaps have moved the price that far.
     """
     pair = _read_pair(address, loaded(accounts, [address])[address])
     mints = Pubkey(pair.mint_x), Pubkey(pair.mint_y)
@@ -392,7 +402,6 @@ def decode(address: Pubkey, accounts: Accounts, array_limit: int = ARRAY_LIMIT) 
         oracle=Pubkey(pair.oracle),
         transfer_fees=(sides[0][1], sides[1][1]),
         base_rate=pair.base_factor * pair.bin_step * 10 * 10**pair.base_fee_power,
-        array_limit=array_limit,
         decoded=holdings,
     )
     motion = Motion(pair.active_id, pair.volatility, pair.reference, pair.index, pair.updated)

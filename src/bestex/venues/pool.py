@@ -5,9 +5,9 @@ swaps exactly as the program would pay them, computes the state that a swap leav
 instruction. Everything is integer base units and pure: no clock, no network, no chance.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from enum import StrEnum
-from typing import Protocol, Self
+from typing import Protocol, Self, TypeVar
 
 import msgspec
 from solders.instruction import Instruction
@@ -34,21 +34,33 @@ def loaded(accounts: Accounts, keys: Iterable[Pubkey]) -> dict[Pubkey, Account]:
 class Venue(StrEnum):
     """A DEX program that we trade on. The value is its name in the API."""
 
+    RAYDIUM_AMM_V4 = "raydium_amm_v4"
     RAYDIUM_CPMM = "raydium_cpmm"
+    RAYDIUM_CLMM = "raydium_clmm"
     METEORA_DLMM = "meteora_dlmm"
+    METEORA_DAMM_V2 = "meteora_damm_v2"
 
     @property
     def dex(self) -> str:
         """The exchange that the program belongs to: `Raydium` or `Meteora`."""
-        return _DEX[self]
+        return _LABELS[self].partition(" ")[0]
 
     @property
     def label(self) -> str:
         """The venue's name for people, as in Jupiter's `swapInfo.label`: `Raydium CPMM`."""
-        return f"{_DEX[self]} {self.value.split('_', 1)[1].upper()}"
+        return _LABELS[self]
 
 
-_DEX = {venue: venue.value.split("_", 1)[0].capitalize() for venue in Venue}
+_LABELS = {
+    Venue.RAYDIUM_AMM_V4: "Raydium AMM v4",
+    Venue.RAYDIUM_CPMM: "Raydium CPMM",
+    Venue.RAYDIUM_CLMM: "Raydium CLMM",
+    Venue.METEORA_DLMM: "Meteora DLMM",
+    Venue.METEORA_DAMM_V2: "Meteora DAMM v2",
+}
+
+ARRAY_LIMIT = 3
+"""Tick or bin arrays that one of our transactions carries: each costs 33 bytes of it and a lock."""
 
 
 class Refusal(StrEnum):
@@ -84,6 +96,8 @@ class Quote(msgspec.Struct, frozen=True, gc=False):
     fee_on_input: bool
     steps: int
     """Bins or ticks that the swap used; 1 for constant product. More steps cost more compute units."""
+    arrays: int = 0
+    """Tick or bin arrays that the swap reads: the first so many of `Pool.arrays_ahead`."""
 
 
 class SwapAccounts(msgspec.Struct, frozen=True, gc=False):
@@ -107,6 +121,18 @@ class SwapCall(msgspec.Struct, frozen=True, gc=False):
     threshold: int
     """Base units: the least to receive (exact_in) or the most to pay (exact_out)."""
     swap_mode: SwapMode
+
+    def apply(self, pool: "AnyPool", in_mint: Mint, clock: ChainClock) -> tuple["AnyPool", Quote]:
+        """Swap on the pool as the instruction says, see `Pool.apply`; venues with further options override it."""
+        return pool.apply(in_mint, self.amount, self.swap_mode, clock)
+
+
+class ComputeUnits(msgspec.Struct, frozen=True, gc=False):
+    """What a venue's swap costs, about: the most that plain swaps of the recorded vectors used."""
+
+    swap: int
+    per_step: int
+    """On top, for each tick or bin that it uses (`Quote.steps`)."""
 
 
 class Pool(Protocol):
@@ -155,6 +181,13 @@ class Pool(Protocol):
         """
         ...
 
+    def arrays_ahead(self, in_mint: Mint, limit: int) -> tuple[Pubkey, ...]:
+        """The first `limit` tick or bin arrays with liquidity, in the order in which a swap would enter them.
+
+        Empty for venues that have none.
+        """
+        ...
+
     def accounts(self) -> tuple[Pubkey, ...]:
         """All accounts that `decode` needs to build this pool again, the pool itself first."""
         ...
@@ -164,11 +197,17 @@ class Pool(Protocol):
         ...
 
 
+AnyPool = TypeVar("AnyPool", bound=Pool)
+
+
 class VenueProgram(Protocol):
     """What each venue file offers as module-level names."""
 
     VENUE: Venue
     PROGRAM_ID: Pubkey
+    PROGRAM_SHA256: str
+    """Of the build whose recorded answers this file reproduces."""
+    COMPUTE_UNITS: ComputeUnits
     ERRORS: Mapping[int, str]
     """The program's custom error codes by number, as far as swaps can meet them."""
     SLIPPAGE_EXCEEDED: Mapping[SwapMode, ProgramError]
@@ -178,10 +217,12 @@ class VenueProgram(Protocol):
         """Whether an account of this program is a pool (by discriminator and size)."""
         ...
 
-    def accounts_of(self, address: Pubkey, pool: Account) -> tuple[Pubkey, ...]:
+    def accounts_of(self, address: Pubkey, known: Accounts) -> tuple[Pubkey, ...]:
         """The accounts that must be loaded to decode this pool, the pool itself first.
 
-        Raises UnsupportedPool for a malformed pool account.
+        `known` holds at least the pool. A bitmap extension among the names may name more, once it is known itself: ask
+        again with all that was read, until nothing is new. Accounts that do not exist are simply not in `known`.
+        Raises UnsupportedPool where the pool is missing or malformed.
         """
         ...
 
@@ -195,3 +236,19 @@ class VenueProgram(Protocol):
         The direction is that of the user's source token account. Raises ValueError for any other instruction.
         """
         ...
+
+
+def gather(
+    program: VenueProgram, address: Pubkey, account_at: Callable[[Pubkey], Account | None]
+) -> dict[Pubkey, Account]:
+    """All existing accounts that `program` decodes the pool from, where reading one costs nothing.
+
+    Raises UnsupportedPool where the pool is missing or malformed.
+    """
+    names: tuple[Pubkey, ...] = (address,)
+    while True:
+        known = {name: account for name in names if (account := account_at(name)) is not None}
+        named = program.accounts_of(address, known)
+        if named == names:
+            return known
+        names = named

@@ -20,13 +20,25 @@ from bestex.venues import cpmm_layout as layout
 from bestex.venues import token
 from bestex.venues.cpmm_layout import AUTHORITY, PROGRAM_ID, RATE, Rates, synthesize
 from bestex.venues.math import ceil_div
-from bestex.venues.pool import Accounts, ProgramError, Quote, Refusal, SwapAccounts, SwapCall, Venue, loaded
+from bestex.venues.pool import (
+    Accounts,
+    ComputeUnits,
+    ProgramError,
+    Quote,
+    Refusal,
+    SwapAccounts,
+    SwapCall,
+    Venue,
+    loaded,
+)
 from bestex.venues.token import TransferFeeConfig
 
 __all__ = [
     "AUTHORITY",
+    "COMPUTE_UNITS",
     "ERRORS",
     "PROGRAM_ID",
+    "PROGRAM_SHA256",
     "SLIPPAGE_EXCEEDED",
     "VENUE",
     "CpmmPool",
@@ -39,6 +51,8 @@ __all__ = [
 ]
 
 VENUE: Venue = Venue.RAYDIUM_CPMM
+PROGRAM_SHA256 = "af0a49f61578e94f91a968a6dacb6d22b4392c6bc07c363e76e9c97b8bad27e2"
+COMPUTE_UNITS = ComputeUnits(swap=33_000, per_step=0)
 ERRORS: Mapping[int, str] = {
     14: "token:Overflow",
     2505: "RequireGtViolated",
@@ -216,6 +230,10 @@ class CpmmPool:
         ]
         return Instruction(PROGRAM_ID, data, metas)
 
+    def arrays_ahead(self, in_mint: Mint, limit: int) -> tuple[Pubkey, ...]:  # noqa: ARG002 - the contract has them
+        """None: the liquidity lies in the vaults."""
+        return ()
+
     def accounts(self) -> tuple[Pubkey, ...]:
         """Pool, config, both vaults, both mints."""
         return tuple(self._terms.accounts)
@@ -303,8 +321,9 @@ def is_pool(account: Account) -> bool:
     return account.owner == PROGRAM_ID and len(account.data) == layout.POOL_SIZE and account.data[:8] == layout.POOL_TAG
 
 
-def accounts_of(address: Pubkey, pool: Account) -> tuple[Pubkey, ...]:
+def accounts_of(address: Pubkey, known: Accounts) -> tuple[Pubkey, ...]:
     """Pool, config, both vaults, both mints. Raises UnsupportedPool for an account that is not a CPMM pool."""
+    pool = loaded(known, [address])[address]
     if not is_pool(pool):
         raise UnsupportedPool("Not a Raydium CPMM pool", address=str(address))
     _, config, _, vault_0, vault_1, _, mint_0, mint_1, *_ = layout.KEYS.unpack_from(pool.data)
@@ -317,7 +336,7 @@ def decode(address: Pubkey, accounts: Accounts) -> CpmmPool:
     Raises UnsupportedPool for accounts that are missing, malformed or contradict each other, for mints whose transfers
     differ from plain ones in more than a fee, and for fee rates that are unknown or reach 100 %.
     """
-    needed = accounts_of(address, loaded(accounts, [address])[address])
+    needed = accounts_of(address, accounts)
     used = loaded(accounts, needed)
     data = used[address].data
     config, vaults, mints = needed[1], needed[2:4], needed[4:6]

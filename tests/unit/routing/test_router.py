@@ -8,8 +8,9 @@ from bestex.errors import NoRoute, SwapRefused
 from bestex.routing.quote import Route, min_out_amount
 from bestex.routing.router import best_route
 from bestex.types import SwapMode
-from bestex.venues.pool import Pool, Venue
-from tests.support.market import CLOCK, SOL, USDC, cpmm, dlmm
+from bestex.venues import meteora_dlmm
+from bestex.venues.pool import ARRAY_LIMIT, Pool
+from tests.support.market import CLOCK, MINTS, SOL, USDC, cpmm, dlmm
 
 DEEP = cpmm(SOL, USDC, (50_000 * 10**9, 8_000_000 * 10**6), index=1)
 CHEAP = cpmm(SOL, USDC, (5_000 * 10**9, 800_000 * 10**6), index=2, fee=100)
@@ -50,7 +51,7 @@ def test_every_pool_is_listed_best_first_and_refusals_say_why() -> None:
 def test_the_runner_up_is_of_the_other_dex() -> None:
     chosen = route([DEEP, CHEAP, BINS], 10**9)
     assert chosen.runner_up is not None
-    assert {chosen.legs[0].pool.venue, chosen.runner_up.pool.venue} == set(Venue)
+    assert {chosen.legs[0].pool.venue.dex, chosen.runner_up.pool.venue.dex} == {"Raydium", "Meteora"}
 
 
 def test_equal_offers_are_ordered_by_address() -> None:
@@ -78,3 +79,20 @@ def test_the_least_out_never_exceeds_the_quote(out: int, slippage_bps: int) -> N
     assert least <= out
     assert least * 10_000 >= out * (10_000 - slippage_bps)
     assert (least - 1) * 10_000 < out * (10_000 - slippage_bps) or least == 0
+
+
+def test_a_route_that_needs_more_arrays_than_a_transaction_carries_is_not_offered() -> None:
+    def sparse(arrays: int) -> Pool:
+        # One bin in each array below the price: so many arrays for so many bins.
+        bins = {-1834 - 70 * index: (0, 10**9) for index in range(arrays)}
+        mints = {token.mint: MINTS[token.mint] for token in (SOL, USDC)}
+        made = meteora_dlmm.synthesize(mints, SOL.mint, USDC.mint, bins, active_id=-1834, bin_step=10)
+        return meteora_dlmm.decode(next(iter(made)), mints | made)
+
+    fits, too_many = sparse(ARRAY_LIMIT), sparse(ARRAY_LIMIT + 1)
+    in_amount = too_many.quote(SOL.mint, (ARRAY_LIMIT + 1) * 10**9 - 1, SwapMode.EXACT_OUT, CLOCK).in_amount
+    assert too_many.quote(SOL.mint, in_amount, SwapMode.EXACT_IN, CLOCK).arrays == ARRAY_LIMIT + 1
+    with pytest.raises(NoRoute, match="walks through 4 tick or bin arrays"):
+        route([too_many], in_amount)
+    within = fits.quote(SOL.mint, ARRAY_LIMIT * 10**9 - 1, SwapMode.EXACT_OUT, CLOCK).in_amount
+    assert route([fits], within).legs[0].pool is fits
