@@ -1,153 +1,51 @@
 """Pools for tests: golden vectors, read (what the real programs answered, see tests/golden), and synthetic pools."""
 
-import base64
-import gzip
 from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
-from types import ModuleType
-from typing import Any
 
-import msgspec
+from hypothesis import strategies as st
 from solders.pubkey import Pubkey
 
-from bestex.types import Account, ChainClock, SwapMode
-from bestex.venues import meteora_dlmm, raydium_cpmm, token
-from bestex.venues.meteora_dlmm import DlmmPool, VariableFee
-from bestex.venues.pool import Venue
-from bestex.venues.raydium_cpmm import CpmmPool, Rates
+from bestex.types import Account, ChainClock
+from bestex.venues import PROGRAMS, meteora_dlmm, raydium_cpmm, token
+from bestex.venues.meteora_dlmm import VariableFee
+from bestex.venues.pool import Pool, Venue, VenueProgram
+from bestex.venues.raydium_cpmm import Rates
+from bestex.venues.recording import Recording, read_recording
 from bestex.venues.token import TOKEN_2022_PROGRAM, TOKEN_PROGRAM, TransferFeeConfig
-
-MODULES: Mapping[Venue, ModuleType] = {Venue.RAYDIUM_CPMM: raydium_cpmm, Venue.METEORA_DLMM: meteora_dlmm}
-GOLDEN_ARRAY_LIMIT = 8
-"""Bin arrays that the vectors' transactions carry."""
 
 MINT_A, MINT_B = (Pubkey(bytes([byte]) * 32) for byte in (1, 2))
 CLOCK = ChainClock(slot=1_000, unix_timestamp=1_000_000, epoch=10)
 
+amounts = st.integers(1, 10**4) | st.integers(1, 10**15)
+"""Base units: as often a few as many."""
+transfer_fees = st.none() | st.builds(TransferFeeConfig.constant, st.integers(0, 5_000), amounts)
+
 _DIRECTORY = Path(__file__).parent.parent / "golden"
 
 
-class ProgramFailure(msgspec.Struct):
-    """How the program refused: `custom` is None where it panicked."""
-
-    custom: int | None
-    name: str
-    kind: str = msgspec.field(name="class")
-
-
-class Meta(msgspec.Struct):
-    """One account of a recorded instruction."""
-
-    pubkey: str
-    is_signer: bool
-    is_writable: bool
-
-
-class RecordedInstruction(msgspec.Struct):
-    """An instruction as it was sent."""
-
-    program_id: str
-    accounts: list[Meta]
-    data: str
-
-
-class GoldenSwap(msgspec.Struct):
-    """A swap and the program's answer. Amounts are text in the file."""
-
-    mode: SwapMode
-    input: str
-    input_mint: str
-    amount: int
-    threshold: int
-    ok: bool
-    amount_in: int | None
-    amount_out: int | None
-    error: ProgramFailure | None
-    pool: str = ""
-    clock: ChainClock | None = None
-    instruction: str | None = None
-    reference: dict[str, int] | None = None
-    ix: RecordedInstruction | None = None
-    post_accounts: dict[str, str] | None = None
-
-    @property
-    def mint(self) -> Pubkey:
-        return Pubkey.from_string(self.input_mint)
-
-
-class RecordedAccount(msgspec.Struct):
-    """An account as it was given to the program."""
-
-    pubkey: str
-    owner: str
-    lamports: int
-    data: str
-
-
-class GoldenPool(msgspec.Struct):
-    """A pool of the file, by role of its accounts."""
-
-    name: str
-    clock: ChainClock
-    accounts: dict[str, RecordedAccount]
-
-    def address_of(self, role: str) -> Pubkey:
-        return Pubkey.from_string(self.accounts[role].pubkey)
-
-    @property
-    def address(self) -> Pubkey:
-        return self.address_of(next(iter(self.accounts)))
-
-    def loaded(self) -> dict[Pubkey, Account]:
-        """All accounts as bytes."""
-        return {
-            Pubkey.from_string(account.pubkey): Account(
-                Pubkey.from_string(account.owner), account.lamports, base64.b64decode(account.data)
-            )
-            for account in self.accounts.values()
-        }
-
-
-class Sequence(msgspec.Struct):
-    """Swaps on one pool, each after the other."""
-
-    name: str
-    pool: str
-    steps: list[GoldenSwap]
-
-
-class Golden(msgspec.Struct):
-    """One file of vectors."""
-
-    user: dict[str, Any]
-    pools: list[GoldenPool]
-    swaps: list[GoldenSwap]
-    sequences: list[Sequence]
-
-    def pool(self, name: str) -> GoldenPool:
-        return next(pool for pool in self.pools if pool.name == name)
-
-
 @cache
-def golden(venue: Venue) -> Golden:
+def golden(venue: Venue) -> Recording:
     """The vectors of a venue."""
-    raw = gzip.decompress((_DIRECTORY / f"{venue.value}.json.gz").read_bytes())
-    return msgspec.json.decode(raw, type=Golden, strict=False)
+    return read_recording(golden_path(venue).read_bytes())
+
+
+def golden_path(venue: Venue) -> Path:
+    """The file of a venue's vectors."""
+    return _DIRECTORY / f"{venue.value}.json.gz"
 
 
 @cache
-def golden_pool(venue: Venue, name: str) -> CpmmPool | DlmmPool:
+def golden_pool(venue: Venue, name: str) -> Pool:
     """A pool of the file, decoded with all of its accounts."""
     recorded = golden(venue).pool(name)
-    return decode(venue, recorded.address, recorded.loaded())
+    return program_of(venue).decode(recorded.address, recorded.loaded())
 
 
-def decode(venue: Venue, address: Pubkey, accounts: Mapping[Pubkey, Account]) -> CpmmPool | DlmmPool:
-    """Decode with as many bin arrays as the vectors' transactions carry."""
-    if venue is Venue.METEORA_DLMM:
-        return meteora_dlmm.decode(address, accounts, array_limit=GOLDEN_ARRAY_LIMIT)
-    return raydium_cpmm.decode(address, accounts)
+def program_of(venue: Venue) -> VenueProgram:
+    """The module of a venue."""
+    return next(program for program in PROGRAMS.values() if program.VENUE is venue)
 
 
 def synthetic_mints(

@@ -6,7 +6,7 @@ import typer
 from typer.core import TyperGroup
 
 from bestex import __version__
-from bestex.cli import market, orders, server
+from bestex.cli import market, orders, server, venues
 from bestex.cli.exits import EXIT_CODES, reported
 
 _EXAMPLES = """[bold]Examples[/bold]
@@ -60,6 +60,7 @@ def _options(
 server.register(app)
 orders.register(app)
 market.register(app)
+venues.register(app)
 
 
 def main() -> None:

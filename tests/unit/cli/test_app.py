@@ -15,7 +15,7 @@ from tests.unit.client.samples import ORDER_ID, PROBLEM, encode, payloads
 
 from .conftest import Outcome, start
 
-COMMANDS = ["serve", "demo", "order", "watch", "orders", "cancel", "quote", "pools", "tokens", "config"]
+COMMANDS = ["serve", "demo", "order", "watch", "orders", "cancel", "quote", "pools", "tokens", "config", "venues"]
 Run = Callable[..., Outcome]
 
 
@@ -173,5 +173,5 @@ def test_config_error_and_refusal_are_told_apart(bestex: Run, monkeypatch: pytes
 
 
 def test_commands_are_all_there() -> None:
-    names = {command.name for command in app.registered_commands}
+    names = {command.name for command in app.registered_commands} | {group.name for group in app.registered_groups}
     assert names == set(COMMANDS)

@@ -57,7 +57,7 @@ def test_every_option_is_documented_and_no_other(command: str) -> None:
         documented |= {"--config", "--json"}
     elif command in {"serve", "demo"}:
         documented |= RUNNING
-    else:
+    elif command != "venues":
         documented |= ASKING
 
     assert documented == commands()[command]

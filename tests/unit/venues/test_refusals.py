@@ -8,7 +8,7 @@ from solders.pubkey import Pubkey
 from bestex.errors import SwapRefused, UnsupportedPool
 from bestex.types import U64_MAX, Account, ChainClock, SwapMode
 from bestex.venues import cpmm_layout, dlmm_layout, meteora_dlmm, program_of, raydium_cpmm, token
-from bestex.venues.pool import Pool, Refusal, SwapAccounts
+from bestex.venues.pool import ARRAY_LIMIT, Pool, Refusal, SwapAccounts
 from bestex.venues.raydium_cpmm import CpmmPool, Rates
 from bestex.venues.token import TOKEN_2022_PROGRAM, TransferFeeConfig
 from tests.support.venues import (
@@ -131,7 +131,7 @@ def test_dlmm_accounts_that_are_refused(accounts: dict[Pubkey, Account]) -> None
 def test_accounts_of_refuses_what_is_no_pool() -> None:
     for program, account in ((raydium_cpmm, CPMM[VAULT_A]), (meteora_dlmm, DLMM[ARRAY_0])):
         with pytest.raises(UnsupportedPool):
-            program.accounts_of(STRANGER, account)
+            program.accounts_of(STRANGER, {STRANGER: account})
 
 
 def test_program_of_an_unknown_owner() -> None:
@@ -239,28 +239,29 @@ def test_dlmm_array_that_was_not_loaded() -> None:
     assert part != whole
 
 
-def test_dlmm_walks_no_further_than_a_transaction_can_carry() -> None:
-    bins = {70 * index: (10**6, 0) for index in range(6)}
+def test_dlmm_quote_counts_the_arrays_that_the_instruction_must_carry() -> None:
+    bins = {70 * index: (10**6, 0) for index in (0, 1, 2, 5, 6)}
     accounts = dlmm_accounts(bins)
     key = first(accounts)
+    pool = meteora_dlmm.decode(key, accounts)
     user = SwapAccounts(STRANGER, STRANGER, STRANGER)
-    for limit in (1, 3, 5):
-        pool = meteora_dlmm.decode(key, accounts, array_limit=limit)
-        assert pool.array_limit == limit
-        assert pool.reserves == (limit * 10**6, 0)
-        assert pool.quote(MINT_B, limit * 10**6, OUT, CLOCK).steps == limit
-        assert refusal(pool, MINT_B, limit * 10**6 + 1, OUT) == (3005, Refusal.MISSING_ACCOUNTS)
-        carried = pool.swap_instruction(user, MINT_B, 1, 1, IN).accounts[meteora_dlmm.SWAP_ACCOUNTS :]
-        assert [meta.pubkey for meta in carried] == [dlmm_layout.array_address(key, index) for index in range(limit)]
-        assert len(pool.swap_instruction(user, MINT_B, 1, 1, IN, array_limit=2).accounts) == 18
-    assert meteora_dlmm.decode(key, accounts).array_limit == meteora_dlmm.ARRAY_LIMIT == 3
+    ahead = [dlmm_layout.array_address(key, index) for index in (0, 1, 2, 5, 6)]
+    for arrays in (1, 3, 4):
+        assert pool.quote(MINT_B, arrays * 10**6, OUT, CLOCK).arrays == arrays
+        assert pool.quote(MINT_B, arrays * 10**6 - 1, OUT, CLOCK).arrays == arrays
+        assert pool.quote(MINT_B, arrays * 10**6 + 1, OUT, CLOCK).arrays == arrays + 1
+        assert pool.arrays_ahead(MINT_B, arrays) == tuple(ahead[:arrays])
+        carried = pool.swap_instruction(user, MINT_B, 1, 1, IN, array_limit=arrays).accounts
+        assert [meta.pubkey for meta in carried[meteora_dlmm.SWAP_ACCOUNTS :]] == ahead[:arrays]
+    assert len(pool.swap_instruction(user, MINT_B, 1, 1, IN).accounts) == meteora_dlmm.SWAP_ACCOUNTS + ARRAY_LIMIT
+    assert pool.arrays_ahead(MINT_A, 5) == (ahead[0],)
 
 
 def test_dlmm_loads_a_bounded_number_of_arrays() -> None:
     bins = {70 * index: (10**6, 0) if index > 0 else (0, 10**6) for index in range(-12, 13)}
     accounts = dlmm_accounts(bins)
     key = first(accounts)
-    named = meteora_dlmm.accounts_of(key, accounts[key])
+    named = meteora_dlmm.accounts_of(key, accounts)
     expected = [dlmm_layout.array_address(key, index) for index in (*range(0, -8, -1), *range(1, 8))]
     assert list(named[6:]) == expected
     assert named[5] == dlmm_layout.extension_address(key)

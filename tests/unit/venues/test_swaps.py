@@ -103,7 +103,7 @@ def test_walk_is_kept_for_the_next_swap() -> None:
     accounts = dlmm_accounts(dict.fromkeys(range(-9, 1), (0, 1_000)))
     pool = meteora_dlmm.decode(first(accounts), accounts)
     bins: Bins = pool._bins
-    ladder = Ladder(bins, 0, True, 3)
+    ladder = Ladder(bins, 0, True)
     free = FeeCurve(0, 0, 10, 0, 0, 0)
     for amount, seen in ((500, 1), (2_500, 3), (400, 3)):
         walk_in(ladder, free, amount, True, [])
@@ -126,13 +126,13 @@ def test_volatility_rests_decays_and_is_forgotten() -> None:
 def test_price_may_leave_the_loaded_arrays_behind() -> None:
     whole = dlmm_accounts({70 * index: (0, 10**6) for index in range(0, -20, -1)})
     pair = first(whole)
-    pool = meteora_dlmm.decode(pair, whole, array_limit=9)
+    pool = meteora_dlmm.decode(pair, whole)
     far, _ = pool.apply(MINT_A, 7_500_000, OUT, CLOCK)
-    assert meteora_dlmm.decode(pair, far.encode(), array_limit=9) == far
+    assert meteora_dlmm.decode(pair, far.encode()) == far
     assert far.accounts() != pool.accounts()
     with pytest.raises(SwapRefused) as refused:
         far.quote(MINT_A, 2_000_000, OUT, CLOCK)
     assert refused.value.program_code == 3005
-    read_again = meteora_dlmm.decode(pair, {**whole, **far.encode()}, array_limit=9)
+    read_again = meteora_dlmm.decode(pair, {**whole, **far.encode()})
     assert read_again.quote(MINT_A, 2_000_000, OUT, CLOCK).steps == 3
     assert read_again.accounts() == far.accounts()

@@ -11,7 +11,8 @@ from bestex.venues import cpmm_layout, dlmm_layout, dlmm_synthesis, meteora_dlmm
 from bestex.venues.meteora_dlmm import VariableFee
 from bestex.venues.pool import Venue
 from bestex.venues.raydium_cpmm import Rates
-from tests.support.venues import CLOCK, MINT_A, MINT_B, GoldenPool, dlmm_accounts, first, golden, synthetic_mints
+from bestex.venues.recording import RecordedPool
+from tests.support.venues import CLOCK, MINT_A, MINT_B, dlmm_accounts, first, golden, synthetic_mints
 
 POOL_AT_WILL = [(40, 72), (328, 329), (333, 389), (397, 413)]
 """Creator, authority's bump, supply of shares and the state that swaps have made of it."""
@@ -28,7 +29,7 @@ def differences(one: bytes, other: bytes, ignored: list[tuple[int, int]]) -> lis
     ]
 
 
-def cpmm_of(recorded: GoldenPool) -> tuple[dict[Pubkey, Account], dict[Pubkey, Account]]:
+def cpmm_of(recorded: RecordedPool) -> tuple[dict[Pubkey, Account], dict[Pubkey, Account]]:
     """A golden pool's accounts, and ours of the same parameters."""
     loaded = recorded.loaded()
     config = loaded[recorded.address_of("amm_config")].data
@@ -48,7 +49,7 @@ def cpmm_of(recorded: GoldenPool) -> tuple[dict[Pubkey, Account], dict[Pubkey, A
 
 
 @pytest.mark.parametrize("recorded", golden(Venue.RAYDIUM_CPMM).pools, ids=lambda pool: pool.name)
-def test_cpmm_pool_is_the_golden_one(recorded: GoldenPool) -> None:
+def test_cpmm_pool_is_the_golden_one(recorded: RecordedPool) -> None:
     loaded, made = cpmm_of(recorded)
     roles = {recorded.address_of(role): role for role in recorded.accounts}
     assert {roles[key] for key in made} == set(recorded.accounts) - {"mint_0", "mint_1"}
@@ -62,7 +63,7 @@ def test_cpmm_pool_is_the_golden_one(recorded: GoldenPool) -> None:
         assert differences(account.data, loaded[key].data, ignored.get(roles[key], [])) == []
 
 
-def dlmm_of(recorded: GoldenPool) -> tuple[dict[Pubkey, Account], dict[Pubkey, Account]]:
+def dlmm_of(recorded: RecordedPool) -> tuple[dict[Pubkey, Account], dict[Pubkey, Account]]:
     """A golden pair's accounts, and ours of the same parameters."""
     loaded = recorded.loaded()
     pair = dlmm_layout.read_pair(loaded[recorded.address].data)
@@ -98,7 +99,7 @@ def dlmm_of(recorded: GoldenPool) -> tuple[dict[Pubkey, Account], dict[Pubkey, A
     return loaded, made
 
 
-def plain_pairs() -> list[GoldenPool]:
+def plain_pairs() -> list[RecordedPool]:
     """Pairs of the kind that we make, before any swap and without limit orders."""
     found = []
     for recorded in golden(Venue.METEORA_DLMM).pools:
@@ -111,7 +112,7 @@ def plain_pairs() -> list[GoldenPool]:
 
 
 @pytest.mark.parametrize("recorded", plain_pairs(), ids=lambda pool: pool.name)
-def test_dlmm_pair_is_the_golden_one(recorded: GoldenPool) -> None:
+def test_dlmm_pair_is_the_golden_one(recorded: RecordedPool) -> None:
     loaded, made = dlmm_of(recorded)
     assert made.keys() <= loaded.keys()
     roles = {recorded.address_of(role): role for role in recorded.accounts}
