@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import partial
 
 import msgspec
@@ -62,21 +62,18 @@ class Book:
 
     async def load(self) -> None:
         """Read and decode all pools. Raises ClusterUnavailable. A pool that cannot be decoded is refused by name."""
-        heads = await self._read(self._addresses)
-        wanted: dict[Pubkey, tuple[VenueProgram, tuple[Pubkey, ...]]] = {}
+        read = await self._read(self._addresses)
+        programs: dict[Pubkey, VenueProgram] = {}
         for address in self._addresses:
-            head = heads.accounts.get(address)
+            head = read.accounts.get(address)
             program = PROGRAMS.get(head.owner) if head else None
             if head is None or program is None or not program.is_pool(head):
                 self._refuse(address, "no pool of a known venue at this address")
-                continue
-            try:
-                wanted[address] = program, program.accounts_of(address, head)
-            except UnsupportedPool as error:
-                self._refuse(address, error.message)
-        read = await self._read({account for _, accounts in wanted.values() for account in accounts})
-        for address, (program, names) in wanted.items():
-            self._list(address, program, names, read)
+            else:
+                programs[address] = program
+        read, names = await self._read_all(programs, set(self._addresses), read)
+        for address, named in names.items():
+            self._list(address, programs[address], named, read)
 
     def has_pools(self, one: Mint, other: Mint) -> bool:
         return frozenset((one, other)) in self._pairs
@@ -106,34 +103,42 @@ class Book:
 
     async def _refresh_venue(self, pair: _Pair, addresses: Sequence[Pubkey]) -> ChainClock:
         """Read one venue's pools of the pair again. A node that is behind what we hold changes nothing."""
+        programs = {address: pair.listings[address].program for address in addresses}
         asked = {name for address in addresses for name in pair.listings[address].names}
-        read = await self._read(asked)
-        needed = {name for address in addresses for name in self._needed(pair, address, read)}
-        if not needed <= asked:
-            # The price has moved to accounts that were not needed before, such as the next bin array. All are read
-            # again, so that they are of one slot.
-            read = await self._read(asked | needed)
+        read, names = await self._read_all(programs, asked, await self._read(asked))
         for address in addresses:
-            self._update(pair, address, read)
+            if address in names:
+                self._update(pair.listings, address, names[address], read)
+            else:
+                del pair.listings[address]
         return read.clock
 
-    def _needed(self, pair: _Pair, address: Pubkey, read: "_Read") -> tuple[Pubkey, ...]:
-        """The accounts that the pool is decoded from as it is now; none when it is a pool no more."""
-        head, listing = read.accounts.get(address), pair.listings.get(address)
-        if head is None or listing is None:
-            return ()
-        if head == listing.accounts.get(address):
-            return listing.names
-        try:
-            return listing.program.accounts_of(address, head)
-        except UnsupportedPool as error:
-            self._refuse(address, error.message)
-            del pair.listings[address]
-            return ()
+    async def _read_all(
+        self, programs: Mapping[Pubkey, VenueProgram], asked: set[Pubkey], read: "_Read"
+    ) -> tuple["_Read", dict[Pubkey, tuple[Pubkey, ...]]]:
+        """Everything that these pools are decoded from, all of one slot, and the names of each pool's part.
 
-    def _update(self, pair: _Pair, address: Pubkey, read: "_Read") -> None:
-        names, listing = self._needed(pair, address, read), pair.listings.get(address)
-        if listing is None or read.slot < listing.slot:
+        The price may have moved to accounts that were not needed before, such as the next bin array, and a bitmap
+        extension names some only once it is known. Pools that are none any more are refused and left out.
+        """
+        while True:
+            names: dict[Pubkey, tuple[Pubkey, ...]] = {}
+            for address, program in programs.items():
+                try:
+                    names[address] = program.accounts_of(address, read.accounts)
+                except UnsupportedPool as error:
+                    self._refuse(address, error.message)
+            needed = {name for named in names.values() for name in named}
+            if needed <= asked:
+                return read, names
+            asked = asked | needed
+            read = await self._read(asked)
+
+    def _update(
+        self, listings: dict[Pubkey, Listing], address: Pubkey, names: tuple[Pubkey, ...], read: "_Read"
+    ) -> None:
+        listing = listings[address]
+        if read.slot < listing.slot:
             return
         accounts = {name: read.accounts[name] for name in names if name in read.accounts}
         if accounts != listing.accounts:
@@ -141,7 +146,7 @@ class Book:
                 listing.pool = listing.program.decode(address, accounts)
             except UnsupportedPool as error:
                 self._refuse(address, error.message)
-                del pair.listings[address]
+                del listings[address]
                 return
         listing.names, listing.accounts, listing.slot = names, accounts, read.slot
 
