@@ -29,7 +29,7 @@ from bestex.solana.signer import KeypairSigner
 from bestex.solana.transaction import draft
 from bestex.types import Commitment, Signature, SwapMode
 from bestex.venues import PROGRAMS
-from bestex.venues.pool import Pool, SwapAccounts, Venue
+from bestex.venues.pool import Pool, SwapAccounts, Venue, gather
 from bestex.venues.token import NATIVE_MINT, TOKEN_PROGRAM, associated_token_address
 
 TRADE_USD = 100.0
@@ -181,8 +181,7 @@ def _pools(cluster: PaperCluster) -> list[Pool]:
         account = get(address)
         assert account is not None
         venue = PROGRAMS[account.owner]
-        names = venue.accounts_of(address, account)
-        pools.append(venue.decode(address, {name: found for name in names if (found := get(name)) is not None}))
+        pools.append(venue.decode(address, gather(venue, address, get)))
     return [pool for pool in pools if all(held(mint) for mint in pool.mints)]
 
 

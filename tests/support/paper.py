@@ -2,6 +2,7 @@
 
 import struct
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 import msgspec
@@ -17,7 +18,7 @@ from bestex.paper.network import INSTANT, NetworkProfile
 from bestex.paper.running import InPlace
 from bestex.types import Account, Commitment, Mint, Signature, SwapMode
 from bestex.venues import PROGRAMS
-from bestex.venues.pool import Pool, SwapAccounts
+from bestex.venues.pool import Pool, SwapAccounts, gather
 from bestex.venues.token import (
     ASSOCIATED_TOKEN_PROGRAM,
     TOKEN_PROGRAM,
@@ -90,8 +91,7 @@ def pool_at(cluster: PaperCluster, address: Pubkey) -> Pool:
     account = head(cluster, address)
     assert account is not None
     venue = PROGRAMS[account.owner]
-    names = venue.accounts_of(address, account)
-    return venue.decode(address, {name: found for name in names if (found := head(cluster, name)) is not None})
+    return venue.decode(address, gather(venue, address, partial(head, cluster)))
 
 
 def pools_of(cluster: PaperCluster, one: Mint, other: Mint, venue: str | None = None) -> list[Pool]:

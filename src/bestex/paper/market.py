@@ -1,22 +1,21 @@
-"""The accounts that a paper chain begins with: tokens, pools of both venues, the traders' and the engine's wallets.
+"""The accounts that a paper chain begins with: tokens, pools of all venues, the traders' and the engine's wallets.
 
-Everything is drawn from one seed. Prices and sizes are drawn as floats and become integers here, once.
+Everything is drawn from one seed.
 """
 
 import math
 import random
 from collections.abc import Iterable, Sequence
 from hashlib import sha256
-from typing import TypeVar
 
 import msgspec
 from solders.pubkey import Pubkey
 
 from bestex.paper import latent
 from bestex.paper.assets import ASSETS, Asset
+from bestex.paper.kinds import KINDS, STABLE_KINDS, Draft, Kind
 from bestex.solana.instructions import SYSTEM_PROGRAM
-from bestex.types import BPS, LAMPORTS_PER_SOL, Account, Mint, Token
-from bestex.venues import cpmm_layout, dlmm_synthesis
+from bestex.types import LAMPORTS_PER_SOL, Account, Token
 from bestex.venues.token import (
     ACCOUNT_SIZE,
     NATIVE_MINT,
@@ -27,14 +26,11 @@ from bestex.venues.token import (
     token_account,
 )
 
-T = TypeVar("T")
-
 WALLET_USD = 1e9
 """What the engine's wallet holds of each token."""
 WALLET_LAMPORTS = 10_000_000 * LAMPORTS_PER_SOL
 ABSENT = "JUP"
 """The one token that the engine's wallet has no account of, so that its creation is seen."""
-BINS_PER_SIDE = 60
 
 _TRADER_USD = 1e9
 _PAIRS_USD = {
@@ -54,48 +50,8 @@ _PAIRS_USD = {
 }
 """Liquidity of each pair over all of its pools, both sides together."""
 _STABLES = frozenset({"USDC", "USDT"})
-
-
-class _ConstantProduct(msgspec.Struct, frozen=True):
-    """A fee tier of Raydium CPMM."""
-
-    config_index: int
-    rate: int
-    """Hundredths of a basis point."""
-    share: float
-    """Of the pair's liquidity."""
-
-    @property
-    def fee(self) -> float:
-        return self.rate / 1_000_000
-
-
-class _Bins(msgspec.Struct, frozen=True):
-    """A kind of Meteora DLMM pair."""
-
-    bin_step: int
-    base_factor: int
-    share: float
-
-    @property
-    def fee(self) -> float:
-        return self.base_factor * self.bin_step / 10_000 / BPS
-
-
-_CONSTANT_PRODUCTS = (
-    _ConstantProduct(3, 400, 0.5),
-    _ConstantProduct(1, 2_500, 0.12),
-    _ConstantProduct(2, 10_000, 0.06),
-)
-_STABLE_CONSTANT_PRODUCTS = (
-    _ConstantProduct(0, 100, 0.25),
-    _ConstantProduct(3, 400, 0.1),
-    _ConstantProduct(1, 2_500, 0.04),
-)
-_DLMMS = (_Bins(10, 8_000, 0.2), _Bins(20, 10_000, 0.12), _Bins(15, 10_000, 0.1))
-_STABLE_DLMMS = (_Bins(1, 10_000, 0.35), _Bins(2, 10_000, 0.2), _Bins(4, 10_000, 0.1))
-_ALWAYS = 2
-"""Pools of each venue that every pair has; the third exists for every other one."""
+_CHANCE_OF_MORE = 0.5
+"""For each kind of pool that not every pair has."""
 
 
 class Listed(msgspec.Struct, frozen=True):
@@ -142,10 +98,8 @@ def genesis(seed: int, wallet: Pubkey) -> Genesis:
         stable = base in _STABLES and quote in _STABLES
         pair = (ASSETS[base], ASSETS[quote])
         size = usd * draw.uniform(0.85, 1.15)
-        tiers = _chosen(draw, _STABLE_CONSTANT_PRODUCTS if stable else _CONSTANT_PRODUCTS)
-        kinds = _chosen(draw, _STABLE_DLMMS if stable else _DLMMS)
-        listed += [_add_constant_product(draw, accounts, pair, tier, size) for tier in tiers]
-        listed += [_add_bins(draw, accounts, pair, kind, size) for kind in kinds]
+        for kinds in (STABLE_KINDS if stable else KINDS).values():
+            listed += [_add_pool(draw, accounts, pair, kind, size) for kind in _chosen(draw, kinds)]
     for trader in TRADERS:
         accounts |= token_accounts((asset.token for asset in ASSETS.values()), trader, _TRADER_USD)
     accounts[latent.ADDRESS] = latent.quiet(len(ASSETS)).account()
@@ -190,8 +144,9 @@ ARBITRAGEUR = _trader("arbitrage")
 TRADERS = (NOISE_TRADER, ARBITRAGEUR)
 
 
-def _chosen(draw: random.Random, kinds: Sequence[T]) -> list[T]:
-    return [kind for index, kind in enumerate(kinds) if index < _ALWAYS or draw.random() < 0.5]
+def _chosen(draw: random.Random, kinds: Sequence[Kind]) -> list[Kind]:
+    """The first kind, and each of the others or not."""
+    return [kind for index, kind in enumerate(kinds) if index == 0 or draw.random() < _CHANCE_OF_MORE]
 
 
 def _off_price(draw: random.Random, pair: tuple[Asset, Asset], fee: float) -> float:
@@ -201,67 +156,16 @@ def _off_price(draw: random.Random, pair: tuple[Asset, Asset], fee: float) -> fl
     return price * math.exp(draw.uniform(-0.7, 0.7) * fee)
 
 
-def _add_constant_product(
-    draw: random.Random,
-    accounts: dict[Pubkey, Account],
-    pair: tuple[Asset, Asset],
-    tier: _ConstantProduct,
-    pair_usd: float,
-) -> Listed:
-    base, quote = pair
-    usd = pair_usd * tier.share * draw.uniform(0.7, 1.3)
-    base_raw = base.raw(usd / 2)
-    reserves = {base.token.mint: base_raw, quote.token.mint: int(base_raw * _off_price(draw, pair, tier.fee))}
-    made = cpmm_layout.synthesize(
-        _mints(accounts, pair), reserves, rates=cpmm_layout.Rates(trade=tier.rate), config_index=tier.config_index
-    )
-    accounts |= made
-    return _listed(next(iter(made)), pair, usd, usd / 4)
-
-
-def _add_bins(
-    draw: random.Random, accounts: dict[Pubkey, Account], pair: tuple[Asset, Asset], kind: _Bins, pair_usd: float
+def _add_pool(
+    draw: random.Random, accounts: dict[Pubkey, Account], pair: tuple[Asset, Asset], kind: Kind, pair_usd: float
 ) -> Listed:
     base, quote = pair
     usd = pair_usd * kind.share * draw.uniform(0.7, 1.3)
-    step = math.log1p(kind.bin_step / BPS)
-    active_id = round(math.log(_off_price(draw, pair, kind.fee)) / step)
-    weights = _shape(bell=draw.random() < 0.5)
-    bins: dict[int, tuple[int, int]] = {}
-    for distance, weight in enumerate(weights):
-        base_raw, quote_raw = base.raw(usd / 2 * weight), quote.raw(usd / 2 * weight)
-        if distance == 0:
-            bins[active_id] = (base_raw, quote_raw)
-        else:
-            bins[active_id + distance] = (int(base_raw * math.exp(-distance * step / 2)), 0)
-            bins[active_id - distance] = (0, int(quote_raw * math.exp(-distance * step / 2)))
-    made = dlmm_synthesis.synthesize(
-        _mints(accounts, pair),
-        base.token.mint,
-        quote.token.mint,
-        bins,
-        active_id=active_id,
-        bin_step=kind.bin_step,
-        base_factor=kind.base_factor,
-    )
-    accounts |= made
-    return _listed(next(iter(made)), pair, usd, usd / 2 * weights[1] / step)
-
-
-def _shape(*, bell: bool) -> list[float]:
-    """Parts of one side's liquidity by distance from the active bin."""
-    distances = range(BINS_PER_SIDE + 1)
-    raw = [math.exp(-((distance / 30) ** 2)) + 0.1 if bell else 1.0 for distance in distances]
-    return [weight / sum(raw) for weight in raw]
-
-
-def _mints(accounts: dict[Pubkey, Account], pair: tuple[Asset, Asset]) -> dict[Mint, Account]:
-    return {asset.token.mint: accounts[asset.token.mint] for asset in pair}
-
-
-def _listed(address: Pubkey, pair: tuple[Asset, Asset], usd: float, depth: float) -> Listed:
-    base, quote = pair
-    return Listed(str(address), (base.token.symbol, quote.token.symbol), round(usd), round(depth))
+    mints = {asset.token.mint: accounts[asset.token.mint] for asset in pair}
+    made = kind.make(Draft(base, quote, mints, _off_price(draw, pair, kind.fee), usd), draw)
+    accounts |= made.accounts
+    address = next(iter(made.accounts))
+    return Listed(str(address), (base.token.symbol, quote.token.symbol), round(usd), round(made.depth_usd))
 
 
 def _set_supplies(accounts: dict[Pubkey, Account]) -> None:

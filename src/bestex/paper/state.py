@@ -22,6 +22,8 @@ class CachedPool(msgspec.Struct, frozen=True, gc=False):
     pool: Pool
     accounts: tuple[tuple[Pubkey, Account], ...]
     """The pool's own account first."""
+    required: tuple[Pubkey, ...]
+    """Those of them that every swap instruction must name, whichever tick or bin arrays it needs besides."""
     swaps: int
     """Applied since the pool was decoded."""
 

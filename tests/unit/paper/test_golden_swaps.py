@@ -1,18 +1,23 @@
 """Recorded instructions of the real programs, run by the paper cluster: same balances, same errors, same bytes."""
 
 import base64
+from functools import partial
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from solders.pubkey import Pubkey
 
-from bestex.errors import UnsupportedPool
-from bestex.paper.programs import PROGRAMS
+from bestex.paper.programs import swap as swaps
 from bestex.paper.programs.frame import SIGNER, WRITABLE, Frame, InstructionFailed
 from bestex.paper.state import Overlay, State
-from bestex.types import Account, Mint
+from bestex.types import Mint
+from bestex.venues import raydium_amm_v4
 from bestex.venues.pool import Venue
+from bestex.venues.raydium_amm_v4 import Rounding
+from bestex.venues.recording import RecordedPool, RecordedSwap
 from bestex.venues.token import decode_mint, decode_token_account, token_account
-from tests.support.venues import GoldenPool, GoldenSwap, decode, golden
+from tests.support.venues import golden, program_of
 
 BALANCE = 9_000_000_000_000_000_000
 CASES = [
@@ -21,33 +26,28 @@ CASES = [
     for number, swap in enumerate(golden(venue).swaps)
     if swap.ix is not None
 ]
+LEGACY_AMM = SimpleNamespace(
+    **vars(raydium_amm_v4) | {"decode": partial(raydium_amm_v4.decode, rounding=Rounding.LEGACY)}
+)
+"""The build that was recorded; the paper cluster itself runs the newer one, which rounds otherwise."""
 
 
-def supported(venue: Venue, pool: GoldenPool) -> bool:
-    try:
-        decode(venue, pool.address, pool.loaded())
-    except UnsupportedPool:
-        return False
-    return True
-
-
-def user_accounts(pool: GoldenPool, swap: GoldenSwap, accounts: dict[Pubkey, Account]) -> dict[Pubkey, Mint]:
-    """The user's token accounts of a recorded instruction, by their place in it: CPMM gives in and out, DLMM too."""
+def user_accounts(venue: Venue, pool: RecordedPool, swap: RecordedSwap) -> dict[Pubkey, Mint]:
+    """The user's token accounts of a recorded instruction, and their mints."""
     assert swap.ix is not None
-    keys = [Pubkey.from_string(meta.pubkey) for meta in swap.ix.accounts]
+    keys = tuple(Pubkey.from_string(meta.pubkey) for meta in swap.ix.accounts)
+    user = program_of(venue).read_swap(keys, bytes.fromhex(swap.ix.data)).user
     (other,) = {pool.address_of(role) for role in pool.accounts if role.startswith("mint_")} - {swap.mint}
-    return {keys[4]: swap.mint, keys[5]: other}
+    return {user.source: swap.mint, user.destination: other}
 
 
 @pytest.mark.parametrize(("venue", "swap"), CASES)
-def test_recorded_instruction(venue: Venue, swap: GoldenSwap) -> None:
+def test_recorded_instruction(venue: Venue, swap: RecordedSwap) -> None:
     pool = golden(venue).pool(swap.pool)
-    if not supported(venue, pool):
-        pytest.skip("a pool that is refused rather than quoted")
     assert swap.ix is not None
-    owner = Pubkey.from_string(golden(venue).user["pubkey"])
+    owner = Pubkey.from_string(golden(venue).user.pubkey)
     accounts = pool.loaded()
-    mine = user_accounts(pool, swap, accounts)
+    mine = user_accounts(venue, pool, swap)
     for address, mint in mine.items():
         info = decode_mint(accounts[mint])
         accounts[address] = token_account(
@@ -58,11 +58,11 @@ def test_recorded_instruction(venue: Venue, swap: GoldenSwap) -> None:
     overlay = Overlay(State(accounts))
     frame = Frame(overlay, swap.clock or pool.clock, privileges, 1_400_000, [])
     keys = tuple(Pubkey.from_string(meta.pubkey) for meta in swap.ix.accounts)
-    program = PROGRAMS[Pubkey.from_string(swap.ix.program_id)]
+    program: Any = LEGACY_AMM if venue is Venue.RAYDIUM_AMM_V4 else program_of(venue)
 
     failed: InstructionFailed | None = None
     try:
-        program.execute(frame, keys, bytes.fromhex(swap.ix.data))
+        swaps.execute(program, frame, keys, bytes.fromhex(swap.ix.data))
     except InstructionFailed as error:
         failed = error
 

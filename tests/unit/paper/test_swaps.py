@@ -9,7 +9,7 @@ from solders.pubkey import Pubkey
 from bestex.paper.cluster import PaperCluster
 from bestex.ports import LandedTransaction
 from bestex.types import Commitment, SwapMode
-from bestex.venues import PROGRAMS, meteora_dlmm, raydium_cpmm
+from bestex.venues import PROGRAMS
 from bestex.venues.meteora_dlmm import SWAP_ACCOUNTS
 from bestex.venues.pool import Pool, SwapAccounts, Venue
 from bestex.venues.token import TOKEN_PROGRAM, token_account
@@ -104,6 +104,12 @@ async def test_many_swaps_in_a_row_stay_exact(venue: Venue) -> None:
 @pytest.mark.parametrize(
     ("venue", "mode", "code"),
     [
+        (Venue.RAYDIUM_AMM_V4, IN, 30),
+        (Venue.RAYDIUM_AMM_V4, OUT, 30),
+        (Venue.RAYDIUM_CLMM, IN, 6022),
+        (Venue.RAYDIUM_CLMM, OUT, 6023),
+        (Venue.METEORA_DAMM_V2, IN, 6002),
+        (Venue.METEORA_DAMM_V2, OUT, 6002),
         (Venue.RAYDIUM_CPMM, IN, 6005),
         (Venue.RAYDIUM_CPMM, OUT, 6005),
         (Venue.METEORA_DLMM, IN, 6003),
@@ -125,7 +131,9 @@ async def test_one_unit_beyond_the_quote_is_slippage(venue: Venue, mode: SwapMod
     assert (error.name, error.instruction_index, error.custom_code) == ("InstructionError", 1, code)
     assert error.program_id == str(program.PROGRAM_ID)
     assert transaction.logs[-1] == f"Program {program.PROGRAM_ID} failed: custom program error: {code:#x}"
-    assert f"Error Number: {code}" in transaction.logs[-3]
+    name = program.SLIPPAGE_EXCEEDED[mode].name
+    native = venue is Venue.RAYDIUM_AMM_V4
+    assert (f"Error: {name}" if native else f"Error Code: {name}. Error Number: {code}.") in transaction.logs[-3]
     assert (balance(cluster, ata(USDC)), balance(cluster, ata(ETH)), pool_at(cluster, pool.address).reserves) == before
 
 
@@ -250,6 +258,11 @@ async def test_a_missing_bin_array_fails_as_on_chain() -> None:
     assert error.custom_code == 3005
     assert (await landed(cluster, limit, far)).error is None
 
+    # What an earlier swap has changed is no business of the next one.
+    near = paper.swap(pool_at(cluster, pool.address), USDC, THOUSAND_USDC)
+    behind_the_first = [meta.pubkey for meta in near.accounts[SWAP_ACCOUNTS + 1 :]]
+    assert (await landed(cluster, without(near, *behind_the_first))).error is None
+
 
 @pytest.mark.parametrize("venue", VENUES)
 async def test_the_pools_own_accounts_must_be_named(venue: Venue) -> None:
@@ -279,10 +292,9 @@ async def test_zero_and_too_much_are_refused_as_the_program_does(venue: Venue, m
         assert transaction.error.name == "InstructionError"
 
 
-@pytest.mark.parametrize("module", [raydium_cpmm, meteora_dlmm])
-async def test_other_instructions_of_the_program(module: object) -> None:
+@pytest.mark.parametrize("program", list(PROGRAMS))
+async def test_other_instructions_of_the_program(program: Pubkey) -> None:
     cluster = await paper.paper()
-    program = module.PROGRAM_ID  # type: ignore[attr-defined]
     error = (await landed(cluster, Instruction(program, struct.pack("<Q", 1), []))).error
     assert error is not None
     assert error.custom_code == 101

@@ -16,7 +16,7 @@ from bestex.paper.state import Overlay, State
 from bestex.paper.traders import Traders
 from bestex.types import Account, ChainClock, SwapMode
 from bestex.venues import PROGRAMS
-from bestex.venues.pool import Pool
+from bestex.venues.pool import Pool, gather
 from bestex.venues.token import TOKEN_PROGRAM, decode_token_account
 from tests.support.paper import WALLET
 
@@ -65,8 +65,7 @@ def pools(state: State, genesis: Genesis) -> list[Pool]:
     for address in genesis.listing.pools:
         head = state.accounts[address]
         venue = PROGRAMS[head.owner]
-        names = venue.accounts_of(address, head)
-        found.append(venue.decode(address, {name: state.accounts[name] for name in names if name in state.accounts}))
+        found.append(venue.decode(address, gather(venue, address, state.accounts.get)))
     return found
 
 

@@ -167,7 +167,7 @@ def test_statuses_last_as_long_as_on_a_busy_mainnet(realistic: list[Order]) -> N
     assert 0.7 <= typical(realistic, "pending") <= 2.4
     assert 2.0 <= typical(realistic, "routing") <= 3.0
     assert 1.0 <= typical(realistic, "building") <= 2.0
-    assert 2.0 <= typical(realistic, "submitted") <= 4.0
+    assert 1.8 <= typical(realistic, "submitted") <= 4.0
 
 
 def test_a_fast_order_takes_one_to_three_seconds_at_most(fast: list[Order]) -> None:

@@ -1,6 +1,5 @@
 """Swaps on a venue's pool: the pool's own mathematics, and the tokens that move."""
 
-import struct
 from collections.abc import Container
 
 from solders.pubkey import Pubkey
@@ -10,18 +9,32 @@ from bestex.paper.programs import spl_token
 from bestex.paper.programs.frame import Frame, InstructionFailed
 from bestex.paper.state import CachedPool, fresh_pool
 from bestex.types import Account, SwapMode
-from bestex.venues import dlmm_layout, meteora_dlmm
-from bestex.venues.pool import Accounts, Pool, Quote, SwapCall, Venue, VenueProgram
+from bestex.venues.pool import (
+    ARRAY_LIMIT,
+    Accounts,
+    Pool,
+    Quote,
+    SwapAccounts,
+    SwapCall,
+    Venue,
+    VenueProgram,
+    gather,
+)
 from bestex.venues.token import ACCOUNT_SIZE, TOKEN_PROGRAM
 
-_UNITS = {Venue.RAYDIUM_CPMM: (30_000, 0), Venue.METEORA_DLMM: (40_000, 8_000)}
-"""Compute units of a swap, and of each bin or tick that it uses."""
-_NAMES = {
+_LOGGED = {
     (Venue.RAYDIUM_CPMM, SwapMode.EXACT_IN): "SwapBaseInput",
     (Venue.RAYDIUM_CPMM, SwapMode.EXACT_OUT): "SwapBaseOutput",
+    (Venue.RAYDIUM_CLMM, SwapMode.EXACT_IN): "SwapV2",
+    (Venue.RAYDIUM_CLMM, SwapMode.EXACT_OUT): "SwapV2",
     (Venue.METEORA_DLMM, SwapMode.EXACT_IN): "Swap2",
     (Venue.METEORA_DLMM, SwapMode.EXACT_OUT): "SwapExactOut2",
+    (Venue.METEORA_DAMM_V2, SwapMode.EXACT_IN): "Swap2",
+    (Venue.METEORA_DAMM_V2, SwapMode.EXACT_OUT): "Swap2",
 }
+"""What Anchor programs log first."""
+_NATIVE = frozenset({Venue.RAYDIUM_AMM_V4})
+"""Programs without Anchor: their errors are logged otherwise."""
 _SWAPS_PER_DECODING = 16
 """A pool carries what swaps have changed since it was decoded; now and then it is cheaper to decode it again."""
 
@@ -33,9 +46,6 @@ _WRONG_PROGRAM = 3007, "AccountOwnedByWrongProgram"
 _NOT_INITIALIZED = 3012, "AccountNotInitialized"
 _TOKEN_ERROR = "token:"  # noqa: S105 - a prefix of error names
 
-_ACTIVE_ID = struct.Struct("<i")
-_ACTIVE_ID_AT = 76
-
 
 def execute(venue: VenueProgram, frame: Frame, keys: tuple[Pubkey, ...], data: bytes) -> None:
     """Run a venue's swap instruction."""
@@ -43,7 +53,8 @@ def execute(venue: VenueProgram, frame: Frame, keys: tuple[Pubkey, ...], data: b
         call = venue.read_swap(keys, data)
     except ValueError as error:
         raise anchor_error(_FALLBACK_NOT_FOUND, str(error)) from error
-    frame.log(f"Instruction: {_NAMES[venue.VENUE, call.swap_mode]}")
+    if venue.VENUE not in _NATIVE:
+        frame.log(f"Instruction: {_LOGGED[venue.VENUE, call.swap_mode]}")
     frame.require_signer(call.user.owner)
     settle(frame, venue, pool_at(frame, venue, call.pool), call, frozenset(keys))
 
@@ -59,16 +70,12 @@ def pool_at(frame: Frame, venue: VenueProgram, address: Pubkey) -> CachedPool:
     if head.owner != venue.PROGRAM_ID:
         raise anchor_error(_WRONG_PROGRAM, "The given account is owned by a different program than expected")
     try:
-        accounts = _loaded(frame, venue.accounts_of(address, head))
-        pool = _decode(venue, address, accounts)
-        if any(name not in accounts for name in pool.accounts()):
-            # Only the decoded pool knows what a bitmap extension points to.
-            accounts |= _loaded(frame, pool.accounts())
-            pool = _decode(venue, address, accounts)
+        accounts = gather(venue, address, frame.state.get)
+        pool = venue.decode(address, accounts)
     except UnsupportedPool as error:
         raise anchor_error(_NOT_DESERIALIZED, error.message) from error
     in_order = tuple((name, accounts[name]) for name in pool.encode())
-    cached = CachedPool(pool, in_order, 0)
+    cached = CachedPool(pool, in_order, _required(pool, accounts), 0)
     frame.state.remember(cached)
     return cached
 
@@ -77,23 +84,24 @@ def settle(frame: Frame, venue: VenueProgram, cached: CachedPool, call: SwapCall
     """Swap, check the threshold, move the tokens. `supplied` are the accounts that the instruction names."""
     source = spl_token.holding(frame, call.user.source, token_2022=True)
     target = spl_token.holding(frame, call.user.destination, token_2022=True)
-    base_units, units_per_step = _UNITS[venue.VENUE]
-    frame.consume(base_units)
+    frame.consume(venue.COMPUTE_UNITS.swap)
     pool = cached.pool
     if (source.mint, target.mint) not in (pool.mints, pool.mints[::-1]):
         raise anchor_error(_WRONG_MINT, "A token mint constraint was violated")
     try:
-        after, quote = pool.apply(source.mint, call.amount, call.swap_mode, frame.clock)
+        after, quote = call.apply(pool, source.mint, frame.clock)
     except SwapRefused as refused:
-        raise _refusal(refused) from refused
-    frame.consume(units_per_step * quote.steps)
-    encoded = after.encode()
-    _store_pool(frame, cached, encoded, supplied)
+        raise _refusal(venue, refused) from refused
+    frame.consume(venue.COMPUTE_UNITS.per_step * quote.steps)
+    for name in (*cached.required, *pool.arrays_ahead(source.mint, quote.arrays)):
+        if name not in supplied:
+            raise anchor_error(_NOT_ENOUGH_KEYS, f"Not enough account keys given to the instruction: no {name}")
+    accounts = _store_pool(frame, cached, after)
     _check_threshold(venue, call, quote)
     spl_token.require_funds(source, call.user.owner, quote.in_amount)
     spl_token.add(frame, source, -quote.in_amount)
     spl_token.add(frame, target, quote.out_amount, _withheld(frame, cached, target, quote))
-    frame.state.pools[pool.address] = CachedPool(after, tuple(encoded.items()), cached.swaps + 1)
+    frame.state.pools[pool.address] = CachedPool(after, accounts, cached.required, cached.swaps + 1)
     return quote
 
 
@@ -105,24 +113,31 @@ def anchor_error(error: tuple[int, str], message: str) -> InstructionFailed:
     )
 
 
-def _loaded(frame: Frame, names: tuple[Pubkey, ...]) -> dict[Pubkey, Account]:
-    return {name: account for name in names if (account := frame.state.get(name)) is not None}
+def _required(pool: Pool, accounts: Accounts) -> tuple[Pubkey, ...]:
+    """What every kind of the venue's swaps names of the accounts that the pool is decoded from.
+
+    Arrays depend on the swap, and the older kinds do without the mints.
+    """
+    in_mint = pool.mints[0]
+    user = SwapAccounts(*[Pubkey.default()] * 3)
+    named = {meta.pubkey for meta in pool.swap_instruction(user, in_mint, 1, 1, SwapMode.EXACT_IN).accounts}
+    named.difference_update(pool.arrays_ahead(in_mint, ARRAY_LIMIT), pool.mints)
+    return tuple(name for name in accounts if name in named)
 
 
-def _decode(venue: VenueProgram, address: Pubkey, accounts: Accounts) -> Pool:
-    if venue.VENUE is Venue.METEORA_DLMM:
-        # How many arrays a swap may walk through is up to the instruction that names them.
-        return meteora_dlmm.decode(address, accounts, array_limit=meteora_dlmm.ARRAYS_PER_SIDE)
-    return venue.decode(address, accounts)
-
-
-def _refusal(refused: SwapRefused) -> InstructionFailed:
+def _refusal(venue: VenueProgram, refused: SwapRefused) -> InstructionFailed:
     code = refused.program_code
     if code is None:
         return InstructionFailed("ProgramFailedToComplete", text=f"panicked: {refused.message}")
     if refused.name.startswith(_TOKEN_ERROR):
         return InstructionFailed.custom(code, f"Error: {refused.message}", TOKEN_PROGRAM)
-    return anchor_error((code, refused.name), refused.message)
+    return _program_error(venue, code, refused.name, refused.message)
+
+
+def _program_error(venue: VenueProgram, code: int, name: str, message: str) -> InstructionFailed:
+    if venue.VENUE in _NATIVE:
+        return InstructionFailed.custom(code, f"Error: {name}")
+    return anchor_error((code, name), message)
 
 
 def _check_threshold(venue: VenueProgram, call: SwapCall, quote: Quote) -> None:
@@ -132,38 +147,20 @@ def _check_threshold(venue: VenueProgram, call: SwapCall, quote: Quote) -> None:
         missed = quote.in_amount > call.threshold
     if missed:
         error = venue.SLIPPAGE_EXCEEDED[call.swap_mode]
-        raise anchor_error((error.code, error.name), "Exceeded slippage tolerance")
+        raise _program_error(venue, error.code, error.name, "Exceeded slippage tolerance")
 
 
-def _store_pool(frame: Frame, cached: CachedPool, encoded: dict[Pubkey, Account], supplied: Container[Pubkey]) -> None:
-    """Write what the swap has changed. Raises InstructionFailed for an account that the instruction does not name."""
-    entered = _arrays_entered(cached, encoded[cached.pool.address])
-    for (name, before), after in zip(cached.accounts, encoded.values(), strict=True):
-        if name not in supplied:
-            if after is before and name not in entered and _is_bin_array(before):
-                continue
-            raise anchor_error(_NOT_ENOUGH_KEYS, f"Not enough account keys given to the instruction: no {name}")
-        if after is not before:
-            frame.store(name, after)
-
-
-def _arrays_entered(cached: CachedPool, after: Account) -> Container[Pubkey]:
-    """The bin arrays that a DLMM swap has walked through, changed or not: the program needs them all."""
-    pool = cached.pool
-    if pool.venue is not Venue.METEORA_DLMM:
-        return ()
-    before = cached.accounts[0][1]
-    first = _ACTIVE_ID.unpack_from(before.data, _ACTIVE_ID_AT)[0] // dlmm_layout.BINS_PER_ARRAY
-    last = _ACTIVE_ID.unpack_from(after.data, _ACTIVE_ID_AT)[0] // dlmm_layout.BINS_PER_ARRAY
-    if first == last:
-        # The one array has changed, as the last bin of a swap always does.
-        return ()
-    indexes = range(min(first, last), max(first, last) + 1)
-    return [dlmm_layout.array_address(pool.address, index) for index in indexes]
-
-
-def _is_bin_array(account: Account) -> bool:
-    return account.owner == dlmm_layout.PROGRAM_ID and len(account.data) == dlmm_layout.ARRAY_SIZE
+def _store_pool(frame: Frame, cached: CachedPool, after: Pool) -> tuple[tuple[Pubkey, Account], ...]:
+    """Write what the swap has changed; returns the pool's accounts as they are now."""
+    now = []
+    for (name, before), encoded in zip(cached.accounts, after.encode().values(), strict=True):
+        # A pool that has been swapped on before encodes anew what only earlier swaps have changed.
+        if encoded is before or encoded == before:
+            now.append((name, before))
+        else:
+            frame.store(name, encoded)
+            now.append((name, encoded))
+    return tuple(now)
 
 
 def _withheld(frame: Frame, cached: CachedPool, target: spl_token.Holding, quote: Quote) -> int:
