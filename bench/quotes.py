@@ -10,61 +10,80 @@ import statistics
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 
 from solders.pubkey import Pubkey
 
 from bestex.types import Account, ChainClock, SwapMode
-from bestex.venues import meteora_dlmm, raydium_cpmm, token
-from bestex.venues.pool import Pool
+from bestex.venues import PROGRAMS, meteora_damm_v2, meteora_dlmm, raydium_amm_v4, raydium_clmm, raydium_cpmm, token
+from bestex.venues.pool import Pool, VenueProgram
 
 CLOCK = ChainClock(slot=1_000, unix_timestamp=1_000_000, epoch=10)
-BIN_AMOUNT = 1_000_000_000
+IN, OUT = SwapMode.EXACT_IN, SwapMode.EXACT_OUT
+AMOUNT = 1_000_000_000
+MANY = 17
+"""Bins or ticks that a long swap walks through."""
 TOKEN_A, TOKEN_B = (Pubkey(bytes([byte]) * 32) for byte in (1, 2))
 MINTS: dict[Pubkey, Account] = {mint: token.mint_account(6, 10**15) for mint in (TOKEN_A, TOKEN_B)}
+RESERVES = {TOKEN_A: 3_096_483_274_481, TOKEN_B: 496_204_323_811}
 
 
-def cpmm_accounts() -> dict[Pubkey, Account]:
-    """A pool without transfer fees; the pool itself first."""
-    return raydium_cpmm.synthesize(MINTS, {TOKEN_A: 3_096_483_274_481, TOKEN_B: 496_204_323_811}) | MINTS
-
-
-def dlmm_accounts() -> dict[Pubkey, Account]:
-    """A pair with four full bin arrays and the price in the middle; the pair itself first."""
-    bins = {bin_id: (0, BIN_AMOUNT) if bin_id < 0 else (BIN_AMOUNT, 0) for bin_id in range(-140, 140)}
-    return meteora_dlmm.synthesize(MINTS, TOKEN_A, TOKEN_B, bins, active_id=0, bin_step=10) | MINTS
+def pools() -> dict[str, dict[Pubkey, Account]]:
+    """A pool of each venue without transfer fees, by a short name; its own account first."""
+    bins = {bin_id: (0, AMOUNT) if bin_id < 0 else (AMOUNT, 0) for bin_id in range(-140, 140)}
+    ranges = [(-10 * width, 10 * width, 10**12) for width in range(1, 121)]
+    made = {
+        "AMM v4": raydium_amm_v4.synthesize(MINTS, TOKEN_A, TOKEN_B, RESERVES),
+        "CPMM": raydium_cpmm.synthesize(MINTS, RESERVES),
+        "CLMM": raydium_clmm.synthesize(MINTS, ranges, tick=0, tick_spacing=10),
+        "DLMM": meteora_dlmm.synthesize(MINTS, TOKEN_A, TOKEN_B, bins, active_id=0, bin_step=10),
+        "DAMM v2": meteora_damm_v2.synthesize(MINTS, TOKEN_A, TOKEN_B, liquidity=10**12 << 64, sqrt_price=1 << 64),
+    }
+    return {name: accounts | MINTS for name, accounts in made.items()}
 
 
 def cases() -> dict[str, Callable[[], object]]:
     """What is timed, by name."""
-    cpmm_all, dlmm_all = cpmm_accounts(), dlmm_accounts()
-    cpmm_address, dlmm_address = next(iter(cpmm_all)), next(iter(dlmm_all))
-    cpmm = raydium_cpmm.decode(cpmm_address, cpmm_all)
-    dlmm = meteora_dlmm.decode(dlmm_address, dlmm_all)
-    mode_in, mode_out = SwapMode.EXACT_IN, SwapMode.EXACT_OUT
-    one, many = BIN_AMOUNT // 2, BIN_AMOUNT * 33 // 2
-    for amount, steps in ((one, 1), (many, 17)):
-        assert dlmm.quote(TOKEN_B, amount, mode_in, CLOCK).steps == steps
+    timed: dict[str, Callable[[], object]] = {}
+    for name, accounts in pools().items():
+        address = next(iter(accounts))
+        program = PROGRAMS[accounts[address].owner]
+        pool = program.decode(address, accounts)
+        timed |= _quotes(name, pool)
+        timed[f"{name} apply"] = partial(pool.apply, TOKEN_B, AMOUNT // 2, IN, CLOCK)
+        timed[f"{name} decode{_arrays(pool)}"] = partial(program.decode, address, accounts)
+        timed[f"{name} decode and first quote"] = partial(_first_quote, program, address, accounts, AMOUNT // 2)
+        timed[f"{name} encode"] = pool.encode
+    return timed
 
-    def first_quote() -> object:
-        pool: Pool = meteora_dlmm.decode(dlmm_address, dlmm_all)
-        return pool.quote(TOKEN_B, many, mode_in, CLOCK)
 
-    return {
-        "CPMM quote, exact in": lambda: cpmm.quote(TOKEN_A, 10**9, mode_in, CLOCK),
-        "CPMM quote, exact out": lambda: cpmm.quote(TOKEN_A, 10**9, mode_out, CLOCK),
-        "CPMM apply": lambda: cpmm.apply(TOKEN_A, 10**9, mode_in, CLOCK),
-        "CPMM decode": lambda: raydium_cpmm.decode(cpmm_address, cpmm_all),
-        "CPMM encode": cpmm.encode,
-        "DLMM quote, 1 bin, exact in": lambda: dlmm.quote(TOKEN_B, one, mode_in, CLOCK),
-        "DLMM quote, 1 bin, exact out": lambda: dlmm.quote(TOKEN_B, one, mode_out, CLOCK),
-        "DLMM quote, 17 bins, exact in": lambda: dlmm.quote(TOKEN_B, many, mode_in, CLOCK),
-        "DLMM quote, 17 bins, exact out": lambda: dlmm.quote(TOKEN_B, many, mode_out, CLOCK),
-        "DLMM decode, 4 bin arrays": lambda: meteora_dlmm.decode(dlmm_address, dlmm_all),
-        "DLMM decode and first quote, 17 bins": first_quote,
-        "DLMM apply, 1 bin": lambda: dlmm.apply(TOKEN_B, one, mode_in, CLOCK),
-        "DLMM apply, 17 bins": lambda: dlmm.apply(TOKEN_B, many, mode_in, CLOCK),
-        "DLMM encode": dlmm.encode,
-    }
+def _quotes(name: str, pool: Pool) -> dict[str, Callable[[], object]]:
+    timed: dict[str, Callable[[], object]] = {}
+    for mode in (IN, OUT):
+        title = f"{name} quote, {mode.value.replace('_', ' ')}"
+        timed[title] = partial(pool.quote, TOKEN_B, AMOUNT // 2, mode, CLOCK)
+        assert pool.quote(TOKEN_B, AMOUNT // 2, mode, CLOCK).steps == 1
+        if pool.arrays_ahead(TOKEN_B, 1):
+            amount = _amount_of(pool, mode)
+            timed[f"{title}, {MANY} steps"] = partial(pool.quote, TOKEN_B, amount, mode, CLOCK)
+    return timed
+
+
+def _amount_of(pool: Pool, mode: SwapMode) -> int:
+    """A size whose swap takes so many steps."""
+    amount = AMOUNT
+    while pool.quote(TOKEN_B, amount, mode, CLOCK).steps < MANY:
+        amount += AMOUNT // 4
+    return amount
+
+
+def _arrays(pool: Pool) -> str:
+    arrays = {*pool.arrays_ahead(TOKEN_A, 8), *pool.arrays_ahead(TOKEN_B, 8)}
+    return f", {len(arrays)} arrays" if arrays else ""
+
+
+def _first_quote(program: VenueProgram, address: Pubkey, accounts: dict[Pubkey, Account], amount: int) -> object:
+    return program.decode(address, accounts).quote(TOKEN_B, amount, IN, CLOCK)
 
 
 def microseconds(run: Callable[[], object], repetitions: int, rounds: int) -> list[float]:

@@ -1,20 +1,19 @@
-"""Which bins of a Meteora DLMM pair a swap meets, in what order, and what each of them pays.
+"""The bins of a Meteora DLMM pair: what each of them offers, and the fee that its distance from the price adds.
 
 A bin pays from up to three layers at one price: the market makers' tokens, then limit orders that are being processed,
 then limit orders that are open. Source: the on-chain program, whose own answers are in tests/golden.
 """
 
-from bisect import bisect_right
 from collections.abc import Mapping
 from typing import TypeAlias
 
 import msgspec
 
 from bestex.errors import SwapRefused
-from bestex.types import BPS, U64_MAX
+from bestex.types import BPS
 from bestex.venues import dlmm_layout as layout
 from bestex.venues.dlmm_layout import BINS_PER_ARRAY, Bin, Bitmap, Pair
-from bestex.venues.math import U32_MAX, ceil_div
+from bestex.venues.math import U32_MAX
 from bestex.venues.pool import Refusal
 
 _NOT_ENOUGH_KEYS, _NO_MORE_BINS, _MATH_OVERFLOW, _NO_EXTENSION, _NO_MORE_ARRAYS, _UNDETERMINED = (
@@ -52,9 +51,6 @@ ERRORS: Mapping[int, str] = {
 
 Rung: TypeAlias = tuple[int, int, int, int, tuple[int, ...] | None]
 """A bin that has something to give: id, price, input that drains it (before fees), output, layers if more than one."""
-
-Fill: TypeAlias = tuple[int, int, int, int]
-"""What a swap did in one bin: bin id, input without fee, output with fee, fee. Base units."""
 
 
 def refused(code: int, kind: Refusal, message: str) -> SwapRefused:
@@ -169,204 +165,6 @@ class Bins(msgspec.Struct, frozen=True):
             raise refused(_MATH_OVERFLOW, Refusal.OVERFLOW, str(error)) from error
 
 
-class Ladder:
-    """The bins ahead of a swap in one direction, found as swaps reach them and kept for the next one."""
-
-    __slots__ = ("_array", "_bins", "_entered", "_next", "down", "rungs")
-
-    def __init__(self, bins: Bins, active_id: int, down: bool) -> None:
-        self.down = down
-        self.rungs: list[Rung] = []
-        self._bins = bins
-        self._entered: list[int] = []
-        """For each array that was entered, how many rungs were found before it."""
-        self._next = active_id
-        self._array: int | None = None
-
-    def extend(self) -> None:
-        """Find one more bin that gives something. Raises SwapRefused where the program would find none."""
-        step = -1 if self.down else 1
-        while True:
-            if abs(self._next) > layout.MAX_BIN_ID:
-                raise refused(_NO_MORE_BINS, Refusal.LIQUIDITY, "The swap runs out of bins")
-            index = self._next // BINS_PER_ARRAY
-            if index != self._array:
-                index = self._enter(index)
-            first = index * BINS_PER_ARRAY
-            end = first - 1 if self.down else first + BINS_PER_ARRAY
-            for bin_id in range(self._next, end, step):
-                rung = self._bins.rung(bin_id, self.down)
-                if rung is not None:
-                    self._next = bin_id + step
-                    self.rungs.append(rung)
-                    return
-            self._next = end
-
-    def arrays_at(self, rung: int) -> int:
-        """How many arrays a swap has entered that ends in this rung."""
-        return bisect_right(self._entered, rung)
-
-    def all(self) -> list[Rung]:
-        """Every bin within reach."""
-        try:
-            while True:
-                self.extend()
-        except SwapRefused:
-            return self.rungs
-
-    def _enter(self, wanted: int) -> int:
-        """Move to the next array with liquidity, which may lie behind empty ones."""
-        index = self._bins.bitmap.nearest(wanted, self.down)
-        if index is None:
-            code = _NO_MORE_ARRAYS if self._bins.has_extension else _NO_EXTENSION
-            raise refused(code, Refusal.LIQUIDITY, "No bin array with liquidity is left")
-        if index not in self._bins.arrays:
-            raise refused(_NOT_ENOUGH_KEYS, Refusal.MISSING_ACCOUNTS, f"Bin array {index} is not loaded")
-        if index != wanted:
-            self._next = index * BINS_PER_ARRAY + (BINS_PER_ARRAY - 1 if self.down else 0)
-        self._entered.append(len(self.rungs))
-        self._array = index
-        return index
-
-
 def cost(output: int, price: int, down: bool) -> int:
     """Input before fees that buys `output` at one price, rounded up."""
     return -(-(output << 64) // price) if down else -(-output * price >> 64)
-
-
-def split(layers: tuple[int, ...], net: int, price: int, down: bool) -> list[tuple[int, int]]:
-    """How an input without fee fills layers one after the other: (input, output) of each."""
-    filled = []
-    for layer in layers:
-        need = cost(layer, price, down) if layer else 0
-        if net >= need:
-            filled.append((need, layer))
-            net -= need
-        else:
-            filled.append((net, net * price >> 64 if down else (net << 64) // price))
-            net = 0
-    return filled
-
-
-def fill(rung: Rung, amount: int, rate: int, down: bool, fee_on_input: bool) -> tuple[int, int, int, int]:
-    """Spend up to `amount` in one bin: input taken, output paid, fee, input without fee."""
-    _, price, need, offered, layers = rung
-    fee = -(-amount * rate // FEE_ONE) if fee_on_input else 0
-    net = amount - fee
-    if net > need:
-        net = need
-        fee = -(-need * rate // (FEE_ONE - rate)) if fee_on_input else 0
-        amount = need + fee
-    if net == need:
-        output = offered
-    elif layers is not None:
-        output = sum(given for _, given in split(layers, net, price, down))
-    else:
-        output = net * price >> 64 if down else (net << 64) // price
-    if fee_on_input:
-        return amount, output, fee, net
-    fee = ceil_div(output * rate, FEE_ONE)
-    return amount, output - fee, fee, net
-
-
-def walk_in(ladder: Ladder, fees: FeeCurve, amount: int, fee_on_input: bool, fills: list[Fill]) -> tuple[int, int]:
-    """Spend exactly `amount`: output before transfer fees, and the fees. Raises SwapRefused for lack of liquidity."""
-    rungs, down = ladder.rungs, ladder.down
-    total = charged = 0
-    # `FeeCurve.rate` and `fill` written out: quotes of many bins spend their time here.
-    base, control, reference, index = fees.base, fees.control, fees.reference, fees.index
-    bin_step, most = fees.bin_step, fees.max_volatility
-    while amount:
-        if len(fills) == len(rungs):
-            ladder.extend()
-        rung = rungs[len(fills)]
-        bin_id, price, need, offered, layers = rung
-        volatility = reference + abs(index - bin_id) * _VOLATILITY_PER_BIN
-        movement = (min(most, volatility)) * bin_step
-        rate = base - (-control * movement * movement // _VARIABLE_FEE_SCALE)
-        rate = min(rate, _FEE_CAP)
-        if fee_on_input and layers is None:
-            fee = -(-amount * rate // FEE_ONE)
-            net = amount - fee
-            if net > need:
-                net, output = need, offered
-                fee = -(-need * rate // (FEE_ONE - rate))
-                amount -= need + fee
-            else:
-                output = offered if net == need else net * price >> 64 if down else (net << 64) // price
-                amount = 0
-            total += output
-            fills.append((bin_id, net, output, fee))
-        else:
-            taken, output, fee, net = fill(rung, amount, rate, down, fee_on_input)
-            amount -= taken
-            total += output
-            fills.append((bin_id, net, output if fee_on_input else output + fee, fee))
-        charged += fee
-    return total, charged
-
-
-def walk_out(ladder: Ladder, fees: FeeCurve, wanted: int, fee_on_input: bool, fills: list[Fill]) -> tuple[int, int]:
-    """Buy exactly `wanted`: input before transfer fees, and the fees. Raises SwapRefused as the program would."""
-    rungs, down = ladder.rungs, ladder.down
-    total = charged = 0
-    while wanted > 0:
-        if len(fills) == len(rungs):
-            ladder.extend()
-        rung = rungs[len(fills)]
-        bin_id, price, _, offered, _ = rung
-        rate = fees.rate(bin_id)
-        gross = wanted if fee_on_input else wanted + ceil_div(wanted * rate, FEE_ONE - rate)
-        spend = U64_MAX
-        if gross < offered:
-            # One rounding for the whole amount, though `fill` rounds each layer: the program fails where they differ.
-            spend = cost(gross, price, down)
-            if fee_on_input:
-                spend += ceil_div(spend * rate, FEE_ONE - rate)
-        taken, output, fee, net = fill(rung, spend, rate, down, fee_on_input)
-        if gross < offered and output < wanted:
-            raise refused(_UNDETERMINED, Refusal.LIQUIDITY, "Rounding of limit orders misses the wanted amount")
-        wanted -= output
-        total += taken
-        charged += fee
-        fills.append((bin_id, net, output if fee_on_input else output + fee, fee))
-    return total, charged
-
-
-def settle(bins: Bins, side: int, entry: Fill, fee_on_input: bool, protocol_share_bps: int) -> tuple[Bin, int]:
-    """A bin after a swap of token `side` (0 X, 1 Y) has passed it, and what the protocol earns of the fee."""
-    bin_id, net, _, fee = entry
-    old = bins.read(bin_id)
-    if net == 0:
-        return old, fee
-    down = side == 0
-    orders = old.orders if bins.has_orders and down != old.asks else (0, 0)
-    makers, processing, opened = split((old.amounts[1 - side], *orders), net, old.price, down)
-    makers_fee = ceil_div(fee * makers[0], net)
-    makers_share = makers_fee - makers_fee * protocol_share_bps // BPS
-    orders_share = (fee - makers_fee) * _ORDERS_SHARE_BPS // BPS
-    of_fee = side if fee_on_input else 1 - side
-    shares = old.supply >> 64
-    new = msgspec.structs.replace(
-        old,
-        amounts=_add(_add(old.amounts, side, makers[0]), 1 - side, -makers[1]),
-        filled=_add(old.filled, 1 - side, processing[1] + opened[1]),
-        order_fees=_add(old.order_fees, 1 - side, orders_share),
-        fees_per_share=_add(old.fees_per_share, of_fee, (makers_share << 64) // shares if shares else 0),
-        processing_left=old.processing_left - processing[1],
-    )
-    if opened[1]:
-        new = msgspec.structs.replace(
-            new,
-            total_processing=old.open_orders,
-            processing_left=old.open_orders - opened[1],
-            open_orders=0,
-            order_age=old.order_age + 1,
-        )
-    if not new.fits():
-        raise refused(_MATH_OVERFLOW, Refusal.OVERFLOW, "The bin cannot hold so much")
-    return new, fee - makers_share - orders_share
-
-
-def _add(pair: tuple[int, int], side: int, amount: int) -> tuple[int, int]:
-    return (pair[0] + amount, pair[1]) if side == 0 else (pair[0], pair[1] + amount)

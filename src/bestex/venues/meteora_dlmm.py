@@ -18,21 +18,10 @@ from bestex.errors import UnsupportedPool
 from bestex.types import BPS, U64_MAX, Account, ChainClock, Mint, SwapMode
 from bestex.venues import dlmm_layout as layout
 from bestex.venues import token
-from bestex.venues.dlmm_bins import (
-    ERRORS,
-    Bins,
-    FeeCurve,
-    Fill,
-    Ladder,
-    Motion,
-    fee_rate,
-    refused,
-    settle,
-    walk_in,
-    walk_out,
-)
+from bestex.venues.dlmm_bins import ERRORS, Bins, FeeCurve, Motion, fee_rate, refused
 from bestex.venues.dlmm_layout import BINS_PER_ARRAY, PROGRAM_ID, Bin
 from bestex.venues.dlmm_synthesis import VariableFee, synthesize
+from bestex.venues.dlmm_walk import Fill, Ladder, price_in, price_out, settle, walk_in, walk_out
 from bestex.venues.math import ceil_div
 from bestex.venues.pool import (
     ARRAY_LIMIT,
@@ -129,7 +118,6 @@ class _Flow(msgspec.Struct, frozen=True, gc=False):
     leaving: int
     """What the reserve of the output loses."""
     fees: FeeCurve
-    fills: list[Fill]
 
 
 class DlmmPool:
@@ -190,12 +178,13 @@ class DlmmPool:
 
     def apply(self, in_mint: Mint, amount: int, swap_mode: SwapMode, clock: ChainClock) -> tuple[Self, Quote]:
         """The pair after the swap, and the swap's quote. Raises SwapRefused as the program would."""
-        flow = self._flow(in_mint, amount, swap_mode, clock)
+        fills: list[Fill] = []
+        flow = self._flow(in_mint, amount, swap_mode, clock, fills)
         side = self._side(in_mint)
         source, target = self._holdings[side], self._holdings[1 - side]
         if source.balance + flow.arriving > U64_MAX:
             raise refused(_TOKEN_OVERFLOW, Refusal.OVERFLOW, "The reserve cannot hold so much")
-        changed, protocol_fee = self._settle(side, flow)
+        changed, protocol_fee = self._settle(side, flow, fills)
         withheld = flow.quote.in_amount - flow.arriving
         source = _Holding(source.balance + flow.arriving, source.protocol, source.withheld + withheld)
         target = _Holding(target.balance - flow.leaving, target.protocol, target.withheld)
@@ -205,7 +194,7 @@ class DlmmPool:
         if owed > U64_MAX:
             raise refused(_MATH_OVERFLOW, Refusal.OVERFLOW, "The protocol is owed more than fits u64")
         holdings[of_fee] = msgspec.structs.replace(holdings[of_fee], protocol=owed)
-        motion = self._motion.moved(flow.fills[-1][0], flow.fees, clock.unix_timestamp)
+        motion = self._motion.moved(fills[-1][0], flow.fees, clock.unix_timestamp)
         bins = msgspec.structs.replace(self._bins, changed={**self._bins.changed, **changed})
         return type(self)(self._terms, motion, (holdings[0], holdings[1]), bins), flow.quote
 
@@ -296,7 +285,10 @@ class DlmmPool:
             return 1
         raise ValueError(f"Pair {self.address} does not trade {in_mint}")
 
-    def _flow(self, in_mint: Mint, amount: int, swap_mode: SwapMode, clock: ChainClock) -> _Flow:
+    def _flow(
+        self, in_mint: Mint, amount: int, swap_mode: SwapMode, clock: ChainClock, fills: list[Fill] | None = None
+    ) -> _Flow:
+        """The swap; with `fills`, bin by bin, which are added to it."""
         side = self._side(in_mint)
         terms = self._terms
         self._check_open(clock)
@@ -306,17 +298,22 @@ class DlmmPool:
         fees = self._motion.fee_curve(terms.pair, terms.base_rate, clock.unix_timestamp)
         fee_on_input = terms.pair.collect_fee_mode == 0 or side == 1
         ladder = self._ladders[side]
-        fills: list[Fill] = []
         if swap_mode is _EXACT_IN:
             if amount <= 0:
                 raise refused(_INVALID_INPUT, Refusal.ZERO_AMOUNT, "Nothing is paid")
             arriving = amount if fee_in is None else amount - fee_in.at(clock.epoch).on(amount)
-            leaving, charged = walk_in(ladder, fees, arriving, fee_on_input, fills)
+            if fills is None:
+                leaving, charged, steps = price_in(ladder, fees, arriving, fee_on_input)
+            else:
+                leaving, charged, steps = walk_in(ladder, fees, arriving, fee_on_input, fills)
             paid = amount
             received = leaving if fee_out is None else leaving - fee_out.at(clock.epoch).on(leaving)
         else:
             leaving = amount if fee_out is None else amount + fee_out.at(clock.epoch).to_deliver(amount)
-            arriving, charged = walk_out(ladder, fees, leaving, fee_on_input, fills)
+            if fills is None:
+                arriving, charged, steps = price_out(ladder, fees, leaving, fee_on_input)
+            else:
+                arriving, charged, steps = walk_out(ladder, fees, leaving, fee_on_input, fills)
             received = amount
             paid = arriving if fee_in is None else arriving + fee_in.at(clock.epoch).to_deliver(arriving)
         if received <= 0:
@@ -326,8 +323,8 @@ class DlmmPool:
             raise refused(_MATH_OVERFLOW, Refusal.OVERFLOW, "The price does not fit u64")
         if leaving > self._holdings[1 - side].balance:
             raise refused(_INSUFFICIENT_FUNDS, Refusal.LIQUIDITY, "The reserve holds less than the bins promise")
-        quote = Quote(paid, received, charged, fee_on_input, len(fills), ladder.arrays_at(len(fills) - 1))
-        return _Flow(quote, arriving, leaving, fees, fills)
+        quote = Quote(paid, received, charged, fee_on_input, steps, ladder.arrays_at(steps - 1))
+        return _Flow(quote, arriving, leaving, fees)
 
     def _check_open(self, clock: ChainClock) -> None:
         pair = self._terms.pair
@@ -338,12 +335,12 @@ class DlmmPool:
         if closed:
             raise refused(_DISABLED, Refusal.CLOSED, "The pair is closed")
 
-    def _settle(self, side: int, flow: _Flow) -> tuple[dict[int, Bin], int]:
+    def _settle(self, side: int, flow: _Flow, fills: list[Fill]) -> tuple[dict[int, Bin], int]:
         """The bins after a swap, and what the protocol earns of its fee."""
         changed: dict[int, Bin] = {}
         protocol_fee = 0
         share_bps = self._terms.pair.protocol_share_bps
-        for entry in flow.fills:
+        for entry in fills:
             changed[entry[0]], fee = settle(self._bins, side, entry, flow.quote.fee_on_input, share_bps)
             protocol_fee += fee
         return changed, protocol_fee

@@ -7,8 +7,9 @@ import pytest
 from bestex.errors import SwapRefused
 from bestex.types import ChainClock, SwapMode
 from bestex.venues import meteora_dlmm, raydium_cpmm, token
-from bestex.venues.dlmm_bins import Bins, FeeCurve, Ladder, Motion, cost, fill, split, walk_in
+from bestex.venues.dlmm_bins import Bins, FeeCurve, Motion, cost
 from bestex.venues.dlmm_layout import read_pair
+from bestex.venues.dlmm_walk import Ladder, fill, split, walk_in
 from bestex.venues.math import Q64
 from bestex.venues.raydium_cpmm import Rates
 from bestex.venues.token import NATIVE_MINT
