@@ -223,9 +223,17 @@ KINDS: Mapping[Venue, Sequence[Kind]] = {
     Venue.RAYDIUM_AMM_V4: (AmmV4(0.15),),
     Venue.RAYDIUM_CLMM: (Clmm(4, 400, 10, WIDE, 0.15), Clmm(5, 2_500, 60, WIDE, 0.1)),
     Venue.METEORA_DLMM: (Dlmm(10, 8_000, 0.15), Dlmm(20, 10_000, 0.1), Dlmm(15, 10_000, 0.08)),
-    Venue.METEORA_DAMM_V2: (DammV2(2_500_000, 0, None, 0.1), DammV2(2_000_000, 1, 0.4, 0.06)),
+    Venue.METEORA_DAMM_V2: (DammV2(500_000, 1, 0.2, 0.15), DammV2(2_500_000, 0, None, 0.06)),
 }
 """Every pair has the first kind of each, and the second one or not, and so on."""
+LONG_TAIL_KINDS: Mapping[Venue, Sequence[Kind]] = {
+    Venue.RAYDIUM_CPMM: (Cpmm(1, 2_500, 0.08), Cpmm(2, 10_000, 0.05)),
+    Venue.RAYDIUM_AMM_V4: (AmmV4(0.5),),
+    Venue.RAYDIUM_CLMM: (Clmm(7, 10_000, 120, WIDE, 0.1), Clmm(5, 2_500, 60, WIDE, 0.03)),
+    Venue.METEORA_DLMM: (Dlmm(40, 15_000, 0.1), Dlmm(20, 12_500, 0.03)),
+    Venue.METEORA_DAMM_V2: (DammV2(2_000_000, 1, 0.6, 0.12), DammV2(10_000_000, 0, None, 0.05)),
+}
+"""The same for tokens that trade less, where fees are high and old pools are the deepest."""
 STABLE_KINDS: Mapping[Venue, Sequence[Kind]] = {
     Venue.RAYDIUM_CPMM: (Cpmm(0, 100, 0.2), Cpmm(3, 400, 0.1), Cpmm(1, 2_500, 0.04)),
     Venue.RAYDIUM_AMM_V4: (AmmV4(0.1),),

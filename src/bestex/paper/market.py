@@ -5,7 +5,7 @@ Everything is drawn from one seed.
 
 import math
 import random
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from hashlib import sha256
 
 import msgspec
@@ -13,9 +13,10 @@ from solders.pubkey import Pubkey
 
 from bestex.paper import latent
 from bestex.paper.assets import ASSETS, Asset
-from bestex.paper.kinds import KINDS, STABLE_KINDS, Draft, Kind
+from bestex.paper.kinds import KINDS, LONG_TAIL_KINDS, STABLE_KINDS, Draft, Kind
 from bestex.solana.instructions import SYSTEM_PROGRAM
 from bestex.types import LAMPORTS_PER_SOL, Account, Token
+from bestex.venues.pool import Venue
 from bestex.venues.token import (
     ACCOUNT_SIZE,
     NATIVE_MINT,
@@ -50,6 +51,7 @@ _PAIRS_USD = {
 }
 """Liquidity of each pair over all of its pools, both sides together."""
 _STABLES = frozenset({"USDC", "USDT"})
+_LONG_TAIL = frozenset({"JUP", "BONK", "RAY"})
 _CHANCE_OF_MORE = 0.5
 """For each kind of pool that not every pair has."""
 
@@ -95,10 +97,9 @@ def genesis(seed: int, wallet: Pubkey) -> Genesis:
     accounts: dict[Pubkey, Account] = dict(mints)
     listed: list[Listed] = []
     for (base, quote), usd in _PAIRS_USD.items():
-        stable = base in _STABLES and quote in _STABLES
         pair = (ASSETS[base], ASSETS[quote])
         size = usd * draw.uniform(0.85, 1.15)
-        for kinds in (STABLE_KINDS if stable else KINDS).values():
+        for kinds in _kinds(base, quote).values():
             listed += [_add_pool(draw, accounts, pair, kind, size) for kind in _chosen(draw, kinds)]
     for trader in TRADERS:
         accounts |= token_accounts((asset.token for asset in ASSETS.values()), trader, _TRADER_USD)
@@ -142,6 +143,12 @@ def _trader(name: str) -> Pubkey:
 NOISE_TRADER = _trader("noise")
 ARBITRAGEUR = _trader("arbitrage")
 TRADERS = (NOISE_TRADER, ARBITRAGEUR)
+
+
+def _kinds(base: str, quote: str) -> Mapping[Venue, Sequence[Kind]]:
+    if base in _STABLES and quote in _STABLES:
+        return STABLE_KINDS
+    return LONG_TAIL_KINDS if base in _LONG_TAIL else KINDS
 
 
 def _chosen(draw: random.Random, kinds: Sequence[Kind]) -> list[Kind]:

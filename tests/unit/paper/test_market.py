@@ -10,7 +10,7 @@ from solders.pubkey import Pubkey
 from bestex.market.tokens import Tokens
 from bestex.paper import market
 from bestex.paper.assets import ASSETS, BY_MINT
-from bestex.paper.kinds import BINS_PER_SIDE, KINDS, STABLE_KINDS
+from bestex.paper.kinds import BINS_PER_SIDE, KINDS, LONG_TAIL_KINDS, STABLE_KINDS
 from bestex.paper.market import ABSENT, TRADERS, Genesis, pack_listing, unpack_listing
 from bestex.types import ChainClock, SwapMode
 from bestex.venues import PROGRAMS
@@ -119,9 +119,10 @@ def test_fee_tiers(genesis: Genesis) -> None:
     tiers: dict[Venue, set[int]] = defaultdict(set)
     for pool in pools(genesis):
         tiers[pool.venue].add(pool.fee_bps_hundredths)
+    tables = (KINDS, LONG_TAIL_KINDS, STABLE_KINDS)
     for venue in Venue:
-        always = {round(kinds[venue][0].fee * 1e6) for kinds in (KINDS, STABLE_KINDS)}
-        fees = {round(kind.fee * 1e6) for kinds in (KINDS, STABLE_KINDS) for kind in kinds[venue]}
+        always = {round(kinds[venue][0].fee * 1e6) for kinds in tables}
+        fees = {round(kind.fee * 1e6) for kinds in tables for kind in kinds[venue]}
         assert always <= tiers[venue] <= fees
         assert len(tiers[venue]) >= len(fees) * 2 / 3
 

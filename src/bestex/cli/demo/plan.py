@@ -36,7 +36,7 @@ PLAN = (
     Planned("SOL", "USDC", "120", priority=9, note="priority 9"),
     Planned("USDC", "SOL", "25000"),
     Planned("USDC", "JUP", "500", note="makes a token account"),
-    Planned("SOL", "BONK", "5", by_mint=True, note="by mint address"),
+    Planned("SOL", "BONK", "8", by_mint=True, note="by mint address"),
     Planned("BONK", "SOL", "40000000", priority=5, note="priority 5"),
     Planned("USDC", "SOL", "150", repeated=True, note="posted twice"),
     Planned("BTC", "USDC", "0.05", slippage_bps=30, note="slippage 30 bps"),
