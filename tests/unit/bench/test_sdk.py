@@ -7,13 +7,15 @@ from pathlib import Path
 
 import pytest
 from bench import sdk
-from bench.sdk import RecordedPool, Settings, Swap
+from bench.sdk import Settings, cases
+from bench.sdk.cases import RecordedPool, Swap
+from bench.sdk.packages import Unavailable, install
 
 from bestex.venues import PROGRAMS
 from bestex.venues.pool import Venue
 
 MINT = "So11111111111111111111111111111111111111112"
-LARGE = sdk.LEAST_AMOUNT
+LARGE = cases.LEAST_AMOUNT
 
 
 def pool(*swaps: Swap) -> RecordedPool:
@@ -35,19 +37,19 @@ def fake_programs(directory: Path, monkeypatch: pytest.MonkeyPatch, npm: str) ->
 
 def test_the_swap_in_the_middle_is_timed() -> None:
     swaps = (swap(9 * LARGE, 1), swap(5 * LARGE, 1), swap(7 * LARGE, 1), swap(LARGE, 0), swap(1, 1))
-    assert sdk.chosen_swaps(pool(*swaps), walks=False) == (2,)
+    assert cases.chosen_swaps(pool(*swaps), walks=False) == (2,)
 
 
 def test_where_swaps_walk_the_shortest_and_longest_are_timed() -> None:
     swaps = (swap(LARGE, 1, 30), swap(LARGE, 1, 10), swap(LARGE, 1, 20), swap(LARGE, 0, 5), swap(1, 1, 1))
-    assert sdk.chosen_swaps(pool(*swaps), walks=True) == (1, 0)
+    assert cases.chosen_swaps(pool(*swaps), walks=True) == (1, 0)
 
 
 def test_no_amount_is_asked_twice_within_one_percent() -> None:
-    amounts = sdk.varied(LARGE, 0, 500) + sdk.varied(LARGE, 500, 500)
+    amounts = cases.varied(LARGE, 0, 500) + cases.varied(LARGE, 500, 500)
     assert len(set(amounts)) == 1_000
     assert LARGE >= max(amounts) > min(amounts) > LARGE * 99 // 100
-    assert set(sdk.varied(1, 7, 3)) == {1}
+    assert set(cases.varied(1, 7, 3)) == {1}
 
 
 def test_answers_are_held_against_the_program() -> None:
@@ -73,29 +75,29 @@ def test_sides_take_turns() -> None:
     assert times.ours == times.theirs == [1_000.0, 1_000.0]
 
 
-@pytest.mark.parametrize("venue", sdk.CASES)
+@pytest.mark.parametrize("venue", cases.CASES)
 def test_timed_pools_are_recorded(venue: Venue) -> None:
-    pools = sdk.recorded_pools(venue)
-    for name in sdk.CASES[venue].pools:
-        assert sdk.chosen_swaps(pools[name], walks=sdk.CASES[venue].walks)
+    pools = cases.recorded_pools(venue)
+    for name in cases.CASES[venue].pools:
+        assert cases.chosen_swaps(pools[name], walks=cases.CASES[venue].walks)
 
 
 def test_each_of_our_venues_is_compared() -> None:
-    assert {program.VENUE for program in PROGRAMS.values()} <= set(sdk.CASES)
+    assert {program.VENUE for program in PROGRAMS.values()} <= set(cases.CASES)
 
 
 def test_packages_are_never_installed_into_the_project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     fake_programs(tmp_path, monkeypatch, npm="exit 0")
-    with pytest.raises(sdk.Unavailable, match="outside of it"):
-        sdk.install(sdk.PROJECT / "node_modules")
+    with pytest.raises(Unavailable, match="outside of it"):
+        install(cases.PROJECT / "node_modules")
 
 
 def test_a_directory_with_something_else_is_left_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     fake_programs(tmp_path, monkeypatch, npm="exit 0")
     manifest = tmp_path / "package.json"
     manifest.write_text('{"name": "other"}')
-    with pytest.raises(sdk.Unavailable, match="something else"):
-        sdk.install(tmp_path)
+    with pytest.raises(Unavailable, match="something else"):
+        install(tmp_path)
     assert manifest.read_text() == '{"name": "other"}'
 
 
@@ -103,13 +105,13 @@ def test_exact_versions_are_installed_once_and_without_scripts(tmp_path: Path, m
     programs, packages = tmp_path / "programs", tmp_path / "packages"
     programs.mkdir()
     fake_programs(programs, monkeypatch, npm='echo "$@" >> calls')
-    sdk.install(packages)
-    assert json.loads((packages / "package.json").read_text())["dependencies"] == sdk.VERSIONS
-    for name, version in sdk.VERSIONS.items():
+    install(packages)
+    assert json.loads((packages / "package.json").read_text())["dependencies"] == cases.VERSIONS
+    for name, version in cases.VERSIONS.items():
         installed = packages / "node_modules" / name / "package.json"
         installed.parent.mkdir(parents=True)
         installed.write_text(json.dumps({"version": version}))
-    sdk.install(packages)
+    install(packages)
     (call,) = (packages / "calls").read_text().splitlines()
     assert "--ignore-scripts" in call
     assert "--omit-lockfile-registry-resolved=true" in call
