@@ -8,14 +8,15 @@ import random
 import socket
 import sys
 import time
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import structlog
 import uvicorn
 from solders.keypair import Keypair
+from solders.pubkey import Pubkey
 
 from bestex.api.app import create_app
 from bestex.api.front import Front
@@ -36,9 +37,10 @@ from bestex.market.book import Book
 from bestex.market.tokens import Tokens
 from bestex.paper.cluster import PaperCluster
 from bestex.paper.network import PROFILES
+from bestex.ports import Bus, Clock, Cluster, Entropy, Signer, Store
 from bestex.solana.signer import KeypairSigner
 from bestex.store.sqlite import SqliteStore
-from bestex.types import Commitment
+from bestex.types import Commitment, Token
 
 _log = structlog.get_logger(__name__)
 
@@ -126,6 +128,113 @@ class _Background:
             self.on_failure()
 
 
+class Ports(NamedTuple):
+    """Who stands behind each port of one process, and what its cluster trades."""
+
+    clock: Clock
+    entropy: Entropy
+    store: Store
+    bus: Bus
+    cluster: Cluster
+    signer: Signer
+    tokens: Sequence[Token]
+    pools: Sequence[Pubkey]
+
+
+class Engines(NamedTuple):
+    """An engine that is put together and does nothing yet."""
+
+    front: Front
+    book: Book
+    """To be loaded first."""
+    workers: list[Worker]
+    reconciler: Reconciler
+
+
+def compose(
+    settings: Settings,
+    ports: Ports,
+    name: str,
+    *,
+    metrics: Metrics,
+    workers: int = 1,
+    check: Callable[[], None] = lambda: None,
+) -> Engines:
+    """Put an engine together. `name` is that of its leases; `check` raises when a part of the process has stopped."""
+    clock, entropy, store, bus, cluster = ports.clock, ports.entropy, ports.store, ports.bus, ports.cluster
+    tokens = Tokens(ports.tokens)
+    book = Book(cluster, clock, ports.pools, max_age_s=settings.market_max_age_s)
+    quoting = Quoting(book)
+    engine = Engine(
+        store=store,
+        cluster=cluster,
+        clock=clock,
+        entropy=entropy,
+        signer=ports.signer,
+        tokens=tokens,
+        quoting=quoting,
+        conditions=Conditions(
+            cluster,
+            clock,
+            percentile=settings.priority_fee_percentile,
+            max_unit_price_micro_lamports=settings.priority_fee_max_micro_lamports,
+        ),
+        landing=Landing(cluster, clock, resend_s=settings.resend_s, status_poll_s=settings.status_poll_s),
+        settings=EngineSettings(retry_base_s=settings.retry_base_s, retry_max_s=settings.retry_max_s),
+    )
+
+    async def ready() -> None:
+        check()
+        await store.ping()
+        await cluster.height(Commitment.CONFIRMED)
+
+    intake = Intake(
+        store=store,
+        bus=bus,
+        clock=clock,
+        entropy=entropy,
+        tokens=tokens,
+        has_pools=quoting.has_pools,
+        slippage_bps=settings.slippage_bps,
+        max_attempts=settings.max_attempts,
+    )
+    front = Front(
+        settings=settings,
+        store=store,
+        bus=bus,
+        intake=intake,
+        quoting=quoting,
+        book=book,
+        tokens=tokens,
+        clock=clock,
+        metrics=metrics,
+        simulated=cluster.simulated,
+        ready=ready,
+    )
+    return Engines(
+        front=front,
+        book=book,
+        workers=[_worker(settings, ports, engine, f"{name}/{number}") for number in range(1, workers + 1)],
+        reconciler=Reconciler(
+            f"{name}/reconciler", store=store, cluster=cluster, bus=bus, clock=clock, interval_s=_RECONCILE_S
+        ),
+    )
+
+
+def _worker(settings: Settings, ports: Ports, engine: Engine, name: str) -> Worker:
+    return Worker(
+        name,
+        engine=engine,
+        store=ports.store,
+        bus=ports.bus,
+        clock=ports.clock,
+        concurrency=settings.concurrency,
+        rate_per_minute=settings.rate_per_minute,
+        lease_s=settings.lease_s,
+        poll_s=settings.poll_s,
+    )
+
+
 @asynccontextmanager
 async def assembled(settings: Settings) -> AsyncIterator[tuple[Front, _Background]]:
     """A working engine without its HTTP server. Ends by finishing the orders in work, as far as time allows."""
@@ -153,77 +262,15 @@ async def assembled(settings: Settings) -> AsyncIterator[tuple[Front, _Backgroun
         background = _Background()
         exits.push_async_callback(background.stop)
         background.start("paper cluster", cluster.run())
-        tokens = Tokens(cluster.tokens)
-        book = Book(cluster, clock, cluster.pools, max_age_s=settings.market_max_age_s)
-        await book.load()
-        quoting = Quoting(book)
-        engine = Engine(
-            store=store,
-            cluster=cluster,
-            clock=clock,
-            entropy=entropy,
-            signer=signer,
-            tokens=tokens,
-            quoting=quoting,
-            conditions=Conditions(
-                cluster,
-                clock,
-                percentile=settings.priority_fee_percentile,
-                max_unit_price_micro_lamports=settings.priority_fee_max_micro_lamports,
-            ),
-            landing=Landing(cluster, clock, resend_s=settings.resend_s, status_poll_s=settings.status_poll_s),
-            settings=EngineSettings(retry_base_s=settings.retry_base_s, retry_max_s=settings.retry_max_s),
-        )
-        worker = Worker(
-            name,
-            engine=engine,
-            store=store,
-            bus=bus,
-            clock=clock,
-            concurrency=settings.concurrency,
-            rate_per_minute=settings.rate_per_minute,
-            lease_s=settings.lease_s,
-            poll_s=settings.poll_s,
-        )
-        reconciler = Reconciler(
-            f"{name}/reconciler", store=store, cluster=cluster, bus=bus, clock=clock, interval_s=_RECONCILE_S
-        )
-
-        async def ready() -> None:
-            background.check()
-            await store.ping()
-            await cluster.height(Commitment.CONFIRMED)
-
-        background.start("reconciler", reconciler.run())
-        background.start("worker", worker.run())
-        exits.push_async_callback(worker.drain, settings.shutdown_s)
+        ports = Ports(clock, entropy, store, bus, cluster, signer, cluster.tokens, cluster.pools)
+        engines = compose(settings, ports, name, metrics=metrics, check=background.check)
+        await engines.book.load()
+        background.start("reconciler", engines.reconciler.run())
+        for worker in engines.workers:
+            background.start("worker", worker.run())
+            exits.push_async_callback(worker.drain, settings.shutdown_s)
         exits.callback(background.expect_stop)
-        intake = Intake(
-            store=store,
-            bus=bus,
-            clock=clock,
-            entropy=entropy,
-            tokens=tokens,
-            has_pools=quoting.has_pools,
-            slippage_bps=settings.slippage_bps,
-            max_attempts=settings.max_attempts,
-        )
-        yield (
-            Front(
-                settings=settings,
-                store=store,
-                bus=bus,
-                intake=intake,
-                quoting=quoting,
-                book=book,
-                tokens=tokens,
-                clock=clock,
-                metrics=metrics,
-                simulated=cluster.simulated,
-                ready=ready,
-            ),
-            background,
-        )
+        yield engines.front, background
 
 
 @asynccontextmanager

@@ -1,16 +1,13 @@
-"""What must hold of every Raydium CLMM pool and every swap on it, whatever the numbers."""
+"""Raydium CLMM: its price limit, its loop over ticks and its prices, beside what holds of every venue."""
 
 import struct
 from bisect import bisect_right
 
-import pytest
-from hypothesis import assume, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
-from solders.pubkey import Pubkey
 
-from bestex.errors import SwapRefused, UnsupportedPool
-from bestex.types import U64_MAX, Account, Mint, SwapMode
-from bestex.venues import clmm_layout, raydium_clmm, token
+from bestex.types import U64_MAX, Mint, SwapMode
+from bestex.venues import clmm_layout, raydium_clmm
 from bestex.venues.clmm_layout import RATE
 from bestex.venues.clmm_ticks import (
     MAX_SQRT_PRICE,
@@ -25,154 +22,11 @@ from bestex.venues.clmm_ticks import (
     tick_at,
 )
 from bestex.venues.math import ceil_div
-from bestex.venues.pool import Quote, SwapAccounts
 from bestex.venues.raydium_clmm import ClmmPool, ClmmSwapCall
-from tests.support.clmm import amounts, pools
-from tests.support.venues import CLOCK, MINT_A, MINT_B, with_data
+from tests.support.clmm import pools
+from tests.support.venues import CLOCK, IN, MINT_A, OUT, USER, agreed, amounts, ask, mints, thorough, u64
 
-thorough = settings(deadline=None, max_examples=100, derandomize=True)
-
-IN, OUT = SwapMode.EXACT_IN, SwapMode.EXACT_OUT
-PLAIN = st.none()
-keys = st.binary(min_size=32, max_size=32).map(Pubkey)
-u64 = st.integers(0, U64_MAX)
-mints = st.sampled_from([MINT_A, MINT_B])
 modes = st.sampled_from(SwapMode)
-
-
-def other(mint: Mint) -> Mint:
-    return MINT_B if mint == MINT_A else MINT_A
-
-
-def ask(pool: ClmmPool, mint: Mint, amount: int, mode: SwapMode, limit: int = 0) -> Quote | None:
-    """The quote, or None where the program would refuse."""
-    try:
-        return pool.quote(mint, amount, mode, CLOCK, sqrt_price_limit_x64=limit)
-    except SwapRefused:
-        return None
-
-
-def agreed(pool: ClmmPool, mint: Mint, amount: int, mode: SwapMode, limit: int = 0) -> Quote:
-    """The quote; an example that the program would refuse is dropped."""
-    quoted = ask(pool, mint, amount, mode, limit)
-    assume(quoted is not None)
-    assert quoted is not None
-    return quoted
-
-
-@thorough
-@given(pools(), mints, amounts, modes)
-def test_no_swap_pays_more_than_the_reserve(pool: ClmmPool, mint: Mint, amount: int, mode: SwapMode) -> None:
-    quoted = agreed(pool, mint, amount, mode)
-    fee = token.decode_mint(pool.encode()[other(mint)]).transfer_fee
-    assert quoted.out_amount > 0 or fee is not None  # the program lets a transfer fee take all of it
-    assert quoted.out_amount <= pool.reserves[pool.mints.index(other(mint))]
-    assert 0 <= quoted.fee_amount < quoted.in_amount
-    assert amount == (quoted.in_amount if mode is IN else quoted.out_amount)
-    assert quoted.steps >= 1
-    assert len(pool.arrays_ahead(mint, quoted.arrays)) == quoted.arrays >= 1
-
-
-@thorough
-@given(pools(), mints, amounts, amounts, modes)
-def test_more_never_gives_less_nor_costs_less(pool: ClmmPool, mint: Mint, one: int, two: int, mode: SwapMode) -> None:
-    less, more = (ask(pool, mint, amount, mode) for amount in sorted((one, two)))
-    if less is not None and more is not None:
-        assert less.out_amount <= more.out_amount
-        assert less.in_amount <= more.in_amount
-        assert less.steps <= more.steps
-        assert less.arrays <= more.arrays
-
-
-@thorough
-@given(pools(), mints, amounts)
-def test_the_price_of_an_exact_output_buys_it(pool: ClmmPool, mint: Mint, wanted: int) -> None:
-    price = agreed(pool, mint, wanted, OUT)
-    bought = ask(pool, mint, price.in_amount, IN)
-    assert bought is not None
-    assert bought.out_amount >= wanted
-
-
-@thorough
-@given(pools(PLAIN), mints, amounts)
-def test_a_unit_less_does_not_buy_it(pool: ClmmPool, mint: Mint, wanted: int) -> None:
-    """Unless the output is just what a step gives: the program then pays for the whole way to the tick."""
-    price = agreed(pool, mint, wanted, OUT)
-    end = pool.apply(mint, wanted, OUT, CLOCK)[0].sqrt_price_x64
-    assume(sqrt_at(tick_at(end)) != end)
-    bought = ask(pool, mint, price.in_amount - 1, IN)
-    assert bought is None or bought.out_amount < wanted
-
-
-@thorough
-@given(pools(), mints, amounts, modes)
-def test_a_round_trip_never_gains(pool: ClmmPool, mint: Mint, amount: int, mode: SwapMode) -> None:
-    agreed(pool, mint, amount, mode)
-    after, there = pool.apply(mint, amount, mode, CLOCK)
-    back = ask(after, other(mint), there.out_amount, IN)
-    assert back is None or back.out_amount <= there.in_amount
-
-
-@thorough
-@given(pools(), mints, amounts)
-def test_no_swap_beats_the_spot_price(pool: ClmmPool, mint: Mint, amount: int) -> None:
-    quoted = agreed(pool, mint, amount, IN)
-    assert quoted.out_amount << 64 <= quoted.in_amount * (pool.spot_price_x64(mint) + 1)
-
-
-@thorough
-@given(pools(), st.lists(st.tuples(mints, amounts, modes), min_size=1, max_size=5))
-def test_a_pool_survives_its_bytes(pool: ClmmPool, swaps: list[tuple[Mint, int, SwapMode]]) -> None:
-    assert raydium_clmm.decode(pool.address, pool.encode()) == pool
-    for mint, amount, mode in swaps:
-        if ask(pool, mint, amount, mode) is not None:
-            before, (pool, _) = pool, pool.apply(mint, amount, mode, CLOCK)
-            assert pool != before
-    again = raydium_clmm.decode(pool.address, pool.encode())
-    assert again == pool
-    assert hash(again) == hash(pool)
-    for mint, amount, mode in swaps:
-        assert ask(again, mint, amount, mode) == ask(pool, mint, amount, mode)
-
-
-@thorough
-@given(pools(), mints, amounts, modes)
-def test_what_the_user_pays_and_gets_is_what_the_vaults_gain_and_lose(
-    pool: ClmmPool, mint: Mint, amount: int, mode: SwapMode
-) -> None:
-    quoted = agreed(pool, mint, amount, mode)
-    after, applied = pool.apply(mint, amount, mode, CLOCK)
-    assert applied == quoted
-    gained, withheld = moved(pool, after, mint)
-    lost, kept = moved(pool, after, other(mint))
-    assert gained + withheld == applied.in_amount
-    assert kept == 0
-    fee = token.decode_mint(pool.encode()[other(mint)]).transfer_fee
-    assert -lost - (fee.at(CLOCK.epoch).on(-lost) if fee else 0) == applied.out_amount
-
-
-def moved(before: ClmmPool, after: ClmmPool, mint: Mint) -> tuple[int, int]:
-    """By how much the pool's vault of a mint has grown, and what it has withheld as transfer fee."""
-    old, new = before.encode(), after.encode()
-    for key, account in old.items():
-        if account.owner in (token.TOKEN_PROGRAM, token.TOKEN_2022_PROGRAM) and account.data[:32] == bytes(mint):
-            held = token.decode_token_account(account)
-            withheld = 0
-            if held.withheld_at is not None:
-                withheld = struct.unpack_from("<Q", new[key].data, held.withheld_at)[0]
-            return token.decode_token_account(new[key]).amount - held.amount, withheld
-    raise AssertionError("the pool has no vault of this mint")
-
-
-@thorough
-@given(pools(PLAIN), mints, amounts, amounts)
-def test_two_halves_pay_no_more_than_the_whole(pool: ClmmPool, mint: Mint, one: int, two: int) -> None:
-    """Where the price is between two ticks, each half rounds against the user on its own."""
-    whole = agreed(pool, mint, one + two, IN)
-    if ask(pool, mint, one, IN) is not None:
-        after, half = pool.apply(mint, one, IN, CLOCK)
-        rest = ask(after, mint, two, IN)
-        assert rest is None or half.out_amount + rest.out_amount <= whole.out_amount
 
 
 @thorough
@@ -183,7 +37,7 @@ def test_a_limit_stops_the_price_and_fills_what_lies_before_it(
     down = mint == MINT_A
     price = pool.sqrt_price_x64
     limit = price - price * distance // 10**7 - 1 if down else price + price * distance // 10**7 + 1
-    limited = agreed(pool, mint, amount, mode, limit)
+    limited = agreed(pool, mint, amount, mode, sqrt_price_limit_x64=limit)
     after, applied = pool.apply(mint, amount, mode, CLOCK, sqrt_price_limit_x64=limit)
     assert applied == limited
     assert limit <= after.sqrt_price_x64 < price if down else price < after.sqrt_price_x64 <= limit
@@ -237,7 +91,7 @@ def walked(
 
 
 @settings(thorough, max_examples=400)
-@given(pools(PLAIN), mints, amounts, modes, st.just(0) | st.integers(1, 10**6))
+@given(pools(st.none()), mints, amounts, modes, st.just(0) | st.integers(1, 10**6))
 def test_quotes_are_those_of_the_program_s_loop(
     pool: ClmmPool, mint: Mint, amount: int, mode: SwapMode, distance: int
 ) -> None:
@@ -246,101 +100,26 @@ def test_quotes_are_those_of_the_program_s_loop(
         limit = price - price * distance // 10**7 - 1 if mint == MINT_A else price + price * distance // 10**7 + 1
     expected = walked(pool, mint, amount, mode, limit)
     if expected is None or 0 in expected[:2]:
-        assert ask(pool, mint, amount, mode, limit) is None
+        assert ask(pool, mint, amount, mode, sqrt_price_limit_x64=limit) is None
         return
-    quoted = agreed(pool, mint, amount, mode, limit)
+    quoted = agreed(pool, mint, amount, mode, sqrt_price_limit_x64=limit)
     after, _ = pool.apply(mint, amount, mode, CLOCK, sqrt_price_limit_x64=limit)
     actual = quoted.in_amount, quoted.out_amount, quoted.fee_amount, after.sqrt_price_x64, quoted.steps
     assert actual == expected
 
 
 @thorough
-@given(pools(), st.lists(st.tuples(mints, amounts, modes), min_size=1, max_size=6))
-def test_quotes_do_not_depend_on_earlier_ones(pool: ClmmPool, swaps: list[tuple[Mint, int, SwapMode]]) -> None:
-    accounts = pool.encode()
-    for mint, amount, mode in swaps:
-        fresh = raydium_clmm.decode(pool.address, accounts)
-        assert ask(fresh, mint, amount, mode) == ask(pool, mint, amount, mode)
-
-
-@thorough
-@given(pools(), keys, keys, keys, mints, u64, u64, modes, st.integers(0, 2**128 - 1), st.integers(0, 8))
-def test_a_swap_instruction_reads_back(
-    pool: ClmmPool,
-    owner: Pubkey,
-    source: Pubkey,
-    target: Pubkey,
-    mint: Mint,
-    amount: int,
-    threshold: int,
-    mode: SwapMode,
-    limit: int,
-    array_limit: int,
+@given(pools(), mints, u64, u64, modes, st.integers(0, 2**128 - 1), st.integers(0, 8))
+def test_a_limit_and_any_number_of_arrays_read_back(
+    pool: ClmmPool, mint: Mint, amount: int, threshold: int, mode: SwapMode, limit: int, array_limit: int
 ) -> None:
-    user = SwapAccounts(owner, source, target)
     instruction = pool.swap_instruction(
-        user, mint, amount, threshold, mode, sqrt_price_limit_x64=limit, array_limit=array_limit
+        USER, mint, amount, threshold, mode, sqrt_price_limit_x64=limit, array_limit=array_limit
     )
-    assert instruction.program_id == raydium_clmm.PROGRAM_ID
-    assert [meta.pubkey for meta in instruction.accounts if meta.is_signer] == [owner]
     listed = tuple(meta.pubkey for meta in instruction.accounts)
     assert raydium_clmm.read_swap(listed, bytes(instruction.data)) == ClmmSwapCall(
-        pool.address, user, amount, threshold, mode, limit
+        pool.address, USER, amount, threshold, mode, limit
     )
-
-
-@st.composite
-def damaged(draw: st.DrawFn) -> tuple[Pubkey, dict[Pubkey, Account]]:
-    """A sound pool's accounts of which one is cut, filled at random, or changed in a few places."""
-    pool = draw(pools())
-    accounts = pool.encode()
-    key = draw(st.sampled_from([pool.address, *accounts]))
-    data = bytearray(accounts[key].data)
-    kind = draw(st.sampled_from(["cut", "random", "fields", "fields"]))
-    if kind == "cut":
-        data = data[: draw(st.integers(0, len(data)))]
-    elif kind == "random":
-        data[8:] = draw(st.randoms(use_true_random=False)).randbytes(len(data) - 8)
-    else:
-        for _ in range(draw(st.integers(1, 6))):
-            at = draw(st.integers(0, len(data) - 1))
-            new = draw(st.binary(min_size=1, max_size=16) | st.sampled_from([b"\xff" * 8, bytes(16), b"\xff" * 1024]))
-            data[at : at + len(new)] = new[: len(data) - at]
-    return pool.address, {**accounts, key: with_data(accounts[key], bytes(data))}
-
-
-@settings(thorough, max_examples=300)
-@given(damaged(), mints, amounts, modes)
-def test_damaged_bytes_are_refused_or_quoted_but_never_crash(
-    damage: tuple[Pubkey, dict[Pubkey, Account]], mint: Mint, amount: int, mode: SwapMode
-) -> None:
-    address, accounts = damage
-    try:
-        assert raydium_clmm.accounts_of(address, accounts)[0] == address
-        pool = raydium_clmm.decode(address, accounts)
-    except UnsupportedPool:
-        return
-    assert pool.encode() == {key: accounts[key] for key in pool.encode()}
-    assert 0 <= pool.fee_bps_hundredths < 1_000_000
-    assert min(pool.reserves) >= 0
-    if mint in pool.mints:
-        assert pool.spot_price_x64(mint) >= 0
-        if ask(pool, mint, amount, mode) is not None:
-            try:
-                pool.apply(mint, amount, mode, CLOCK)[0].encode()
-            except SwapRefused as refused:
-                assert refused.kind == "overflow"  # noqa: PT017 - the only refusal that a quote does not foresee
-
-
-@thorough
-@given(st.binary(max_size=2_000), keys)
-def test_random_bytes_are_no_pool(data: bytes, owner: Pubkey) -> None:
-    for account in (Account(owner, 1, data), Account(raydium_clmm.PROGRAM_ID, 1, data)):
-        assert not raydium_clmm.is_pool(account)
-        with pytest.raises(UnsupportedPool):
-            raydium_clmm.decode(owner, {owner: account})
-        with pytest.raises(UnsupportedPool):
-            raydium_clmm.accounts_of(owner, {owner: account})
 
 
 @settings(thorough, max_examples=500)

@@ -4,7 +4,6 @@ import asyncio
 import tempfile
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from functools import cache
 from pathlib import Path
 
 import pytest
@@ -14,7 +13,6 @@ from solders.instruction import Instruction
 from solders.keypair import Keypair
 from solders.pubkey import Pubkey
 
-from bestex.paper import market
 from bestex.paper.cluster import PaperCluster
 from bestex.paper.envelope import MalformedTransaction, open_envelope
 from bestex.paper.records import pack_writes, unpack_writes
@@ -47,12 +45,6 @@ PAIRS = [(USDC, ETH), (USDC, USDT), (SOL, USDC), (JUP, USDC)]
 slow = settings(
     max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture]
 )
-
-
-@pytest.fixture(autouse=True, scope="module")
-def _market_once() -> None:
-    """The market of a seed is made once."""
-    market.genesis = cache(market.genesis)
 
 
 # --- what is sent -----------------------------------------------------------------------------------------------------

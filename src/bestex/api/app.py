@@ -1,14 +1,15 @@
 """The ASGI application: the hot route and the WebSockets plainly, everything else through Litestar."""
 
+from functools import cache
 from typing import Any
 
 from litestar import Litestar, get
-from litestar.datastructures import CacheControlHeader, State
+from litestar.datastructures import CacheControlHeader
 from litestar.response import Redirect
 
 from bestex.api.docs import openapi_config
 from bestex.api.front import Front
-from bestex.api.handling import on_error, refuse_unknown_parameters
+from bestex.api.handling import FRONT, on_error, refuse_unknown_parameters
 from bestex.api.ops import OPS_ROUTES
 from bestex.api.orders import ORDER_ROUTES
 from bestex.api.place import EXECUTE, place_order
@@ -25,17 +26,21 @@ _UNKNOWN_ROUTE = "(none)"
 
 def create_app(front: Front) -> App:
     """The ASGI application in front of an engine."""
-    documented = Litestar(
+    return _Application(front, _documented())
+
+
+@cache
+def _documented() -> Litestar:
+    """All routes; the front that they ask comes with each request's scope, see `handling.front_of`."""
+    return Litestar(
         [_home, *ORDER_ROUTES, *MARKET_ROUTES, *OPS_ROUTES],
         openapi_config=openapi_config(),
         exception_handlers={Exception: on_error},
         before_request=refuse_unknown_parameters,
         cache_control=CacheControlHeader(no_store=True),
-        state=State({"front": front}),
         logging_config=None,
         request_max_body_size=None,
     )
-    return _Application(front, documented)
 
 
 @get("/", include_in_schema=False, sync_to_thread=False)
@@ -86,6 +91,7 @@ class _Application:
             await send(message)
 
         # To the server a HEAD stays a HEAD: it leaves the body out.
-        asked = {**scope, "method": "GET"} if scope["method"] == "HEAD" else scope
+        method = "GET" if scope["method"] == "HEAD" else scope["method"]
+        asked = {**scope, "method": method, FRONT: self._front}
         await self._documented(asked, receive, counted)
         self._front.metrics.observe_request(scope["method"], asked.get("path_template") or _UNKNOWN_ROUTE, status)

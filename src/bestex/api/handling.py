@@ -23,6 +23,9 @@ from bestex.errors import BestexError
 
 HttpRequest: TypeAlias = Request[Any, Any, State]
 
+FRONT = "bestex.front"
+"""Where the scope of a request holds the engine that it is for: one documented application serves any number."""
+
 _QUOTED = re.compile("'([^']*)'")
 
 PROBLEM_JSON = "application/problem+json"
@@ -30,7 +33,7 @@ PROBLEM_JSON = "application/problem+json"
 
 def front_of(request: HttpRequest) -> Front:
     """The engine behind the application."""
-    return cast(Front, request.app.state["front"])
+    return cast(Front, request.scope[FRONT])  # type: ignore[literal-required]
 
 
 def also(status: int, view: type[Any], description: str) -> dict[int, ResponseSpec]:

@@ -67,25 +67,28 @@ class PaperCluster:
         path: Path | None,
         seed: int,
         wallet: Pubkey,
+        pairs: frozenset[tuple[str, str]] | None = None,
         traders: bool = True,
         runner: Runner | None = None,
         vfs: str | None = None,
     ) -> Self:
         """Go on with the ledger at `path`, or begin a new one with the market of `seed`; None keeps it in memory.
 
-        `wallet` is funded unless the ledger knows it. The ledger's file work runs on a thread of its own, or where
-        `runner` says. `vfs` names SQLite's file system. Raises ConfigError when the file is in use by another process,
-        is not a paper ledger, or was made with another seed.
+        A new market has all pairs, or those of `pairs`. `wallet` is funded unless the ledger knows it. The ledger's
+        file work runs on a thread of its own, or where `runner` says. `vfs` names SQLite's file system. Raises ConfigError
+        when the file is in use by another process, is not a paper ledger, or was made with another seed.
         """
         cluster = cls(profile, clock, entropy, Ledger(path, vfs=vfs), runner or OneThread("paper-ledger"))
         try:
-            await cluster._load(seed, wallet, traders=traders)
+            await cluster._load(seed, wallet, pairs, traders=traders)
         except BaseException:
             await cluster.close()
             raise
         return cluster
 
-    async def _load(self, seed: int, wallet: Pubkey, *, traders: bool) -> None:
+    async def _load(
+        self, seed: int, wallet: Pubkey, pairs: frozenset[tuple[str, str]] | None, *, traders: bool
+    ) -> None:
         validator, profile = self.validator, self._profile
         contents = await self._runner.run(
             lambda: self._ledger.open(
@@ -93,7 +96,7 @@ class PaperCluster:
             )
         )
         if contents is None:
-            genesis = market.genesis(seed, wallet)
+            genesis = market.genesis(seed, wallet, pairs)
             self._listing = genesis.listing
             await validator.begin(market.pack_listing(genesis.listing), genesis.accounts)
         else:

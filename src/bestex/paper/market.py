@@ -6,6 +6,7 @@ Everything is drawn from one seed.
 import math
 import random
 from collections.abc import Iterable, Mapping, Sequence
+from functools import lru_cache
 from hashlib import sha256
 
 import msgspec
@@ -90,13 +91,16 @@ class Genesis(msgspec.Struct, frozen=True):
     accounts: dict[Pubkey, Account]
 
 
-def genesis(seed: int, wallet: Pubkey) -> Genesis:
-    """The market of a seed, with a funded wallet."""
+@lru_cache(maxsize=4)
+def genesis(seed: int, wallet: Pubkey, pairs: frozenset[tuple[str, str]] | None = None) -> Genesis:
+    """The market of a seed, with a funded wallet; with `pairs`, of these alone. Nobody may change what it returns."""
     draw = random.Random(f"market {seed}")  # noqa: S311 - a market, not a secret
     mints = {asset.token.mint: mint_account(asset.token.decimals, 0) for asset in ASSETS.values()}
     accounts: dict[Pubkey, Account] = dict(mints)
     listed: list[Listed] = []
     for (base, quote), usd in _PAIRS_USD.items():
+        if pairs is not None and (base, quote) not in pairs:
+            continue
         pair = (ASSETS[base], ASSETS[quote])
         size = usd * draw.uniform(0.85, 1.15)
         for kinds in _kinds(base, quote).values():

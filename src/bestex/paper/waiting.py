@@ -4,6 +4,7 @@ import asyncio
 import heapq
 from collections import defaultdict
 from collections.abc import Sequence
+from contextvars import copy_context
 from itertools import count
 from typing import TypeAlias
 
@@ -21,6 +22,8 @@ class Waiting:
         self._waiters: defaultdict[Signature, list[Waiter]] = defaultdict(list)
         self._deadlines: list[tuple[float, int, Waiter]] = []
         self._order = count()
+        self._context = copy_context()
+        """The timer is nobody's own: it must not end with the one who set it."""
         self._timer: asyncio.Task[None] | None = None
         self._rings_at_s = float("inf")
 
@@ -57,7 +60,7 @@ class Waiting:
         if deadline_s < self._rings_at_s:
             self.close()
             self._rings_at_s = deadline_s
-            self._timer = asyncio.ensure_future(self._ring())
+            self._timer = asyncio.get_running_loop().create_task(self._ring(), context=self._context)
 
     async def _ring(self) -> None:
         """Release each waiter at its deadline, until there are none."""

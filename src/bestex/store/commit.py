@@ -8,6 +8,7 @@ import asyncio
 import logging
 from collections.abc import Callable
 from concurrent.futures import Executor, Future
+from contextvars import copy_context
 from typing import Any, Generic, ParamSpec, TypeVar
 
 from bestex.errors import StoreUnavailable
@@ -55,6 +56,8 @@ class Batcher(Generic[News]):
         self._most = most
         self._on_done = on_done
         self._loop = asyncio.get_running_loop()
+        self._context = copy_context()
+        """A batch is nobody's own: it runs in the context of the store."""
         self._queue: list[Operation[Any]] = []
         self._batch: list[Operation[Any]] = []
         self._draining: asyncio.Task[None] | None = None
@@ -67,7 +70,7 @@ class Batcher(Generic[News]):
         operation.future = future = self._loop.create_future()
         self._queue.append(operation)
         if self._draining is None:
-            self._draining = self._loop.create_task(self._drain())
+            self._draining = self._loop.create_task(self._drain(), context=self._context)
             self._draining.add_done_callback(self._stopped)
         return future
 
