@@ -20,7 +20,7 @@ from bestex.venues import raydium_amm_v4, token
 from bestex.venues.meteora_damm_v2 import DammPool
 from bestex.venues.meteora_dlmm import DlmmPool
 from bestex.venues.pool import Pool, Quote, SwapAccounts, Venue
-from bestex.venues.raydium_amm_v4 import LEGACY_SHA256, AmmPool, Rounding
+from bestex.venues.raydium_amm_v4 import LEGACY_SHA256, Rounding
 from bestex.venues.raydium_clmm import ClmmPool
 from tests.support import amm, clmm, cpmm, damm, dlmm
 from tests.support.litesvm import PROGRAMS_DIR, Machine, Outcome, program_binary
@@ -33,11 +33,11 @@ SOURCE, TARGET = Pubkey(bytes([31]) * 32), Pubkey(bytes([32]) * 32)
 Accounts: TypeAlias = dict[Pubkey, Account]
 Decode: TypeAlias = Callable[[Pubkey, Mapping[Pubkey, Account]], Pool]
 ACCOUNTS: Mapping[Venue, st.SearchStrategy[Accounts]] = {
-    Venue.RAYDIUM_AMM_V4: amm.pools().map(AmmPool.encode),
+    Venue.RAYDIUM_AMM_V4: amm.pool_accounts(),
     Venue.RAYDIUM_CPMM: cpmm.pool_accounts(),
-    Venue.RAYDIUM_CLMM: clmm.pools().map(ClmmPool.encode),
+    Venue.RAYDIUM_CLMM: clmm.pool_accounts(),
     Venue.METEORA_DLMM: dlmm.pool_accounts(),
-    Venue.METEORA_DAMM_V2: damm.pools().map(DammPool.encode),
+    Venue.METEORA_DAMM_V2: damm.pool_accounts(),
 }
 
 swaps = st.lists(

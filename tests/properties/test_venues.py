@@ -38,7 +38,7 @@ from tests.support.venues import (
 )
 
 PLAIN = st.none()
-NEVER_DYNAMIC = st.none()
+"""No transfer fees."""
 Asked: TypeAlias = tuple[SwapMode, dict[str, Any]]
 """Mode of a swap, and the venue's own options."""
 Strategies: TypeAlias = Mapping[Venue, st.SearchStrategy[Any]]
@@ -63,7 +63,7 @@ CONCAVE: Strategies = {
     Venue.METEORA_DLMM: dlmm.pools(),
     Venue.METEORA_DAMM_V2: damm.pools(
         base_fees=damm.plain | damm.schedules_over_time,
-        dynamics=NEVER_DYNAMIC,
+        dynamics=st.none(),
         collected=st.sampled_from([damm_layout.FEE_ON_OUTPUT, damm_layout.FEE_IN_B]),
     ),
 }

@@ -12,9 +12,8 @@ from bestex.types import Account
 from bestex.venues import amm_layout, raydium_amm_v4
 from bestex.venues.pool import Venue
 from bestex.venues.raydium_amm_v4 import AmmPool, Rounding
-from tests.support.venues import MINT_A, MINT_B, first, golden, golden_path, synthetic_mints
+from tests.support.venues import MINT_A, MINT_B, amounts, first, golden, golden_path, synthetic_mints
 
-amounts = st.integers(1, 10**4) | st.integers(1, 10**15)
 fees = st.tuples(st.integers(0, 999), st.just(10_000)) | st.integers(2, 10**6).flatmap(
     lambda denominator: st.tuples(st.integers(0, denominator - 1), st.just(denominator))
 )
@@ -82,12 +81,18 @@ def amm_accounts(
 
 
 @st.composite
-def pools(draw: st.DrawFn, rounding: st.SearchStrategy[Rounding] = st.sampled_from(Rounding)) -> AmmPool:  # noqa: B008
-    """Pools of any reserves, fees and profit owed; mints of Token-2022 do not occur on this venue."""
-    accounts = amm_accounts(
+def pool_accounts(draw: st.DrawFn) -> dict[Pubkey, Account]:
+    """All accounts of a pool, the pool first: any reserves, fees and profit owed. This venue knows no Token-2022."""
+    return amm_accounts(
         (draw(amounts), draw(amounts)),
         fee=draw(fees),
         owed=(draw(st.just(0) | amounts), draw(st.just(0) | amounts)),
         status=draw(st.sampled_from([amm_layout.SWAP_ONLY, amm_layout.WAITING_TRADE])),
     )
+
+
+@st.composite
+def pools(draw: st.DrawFn, rounding: st.SearchStrategy[Rounding] = st.sampled_from(Rounding)) -> AmmPool:  # noqa: B008
+    """The same, decoded, with either rounding."""
+    accounts = draw(pool_accounts())
     return raydium_amm_v4.decode(first(accounts), accounts, rounding=draw(rounding))

@@ -14,11 +14,9 @@ from bestex.venues.clmm_ticks import sqrt_at
 from bestex.venues.pool import Venue
 from bestex.venues.raydium_clmm import ClmmPool, FeeRates
 from bestex.venues.token import TransferFeeConfig
-from tests.support.venues import first, golden, golden_path, synthetic_mints
+from tests.support.venues import first, golden, golden_path, synthetic_mints, transfer_fees
 
-amounts = st.integers(1, 10**4) | st.integers(1, 10**15)
 depths = st.integers(1, 10**6) | st.integers(1, 10**17)
-transfer_fees = st.none() | st.builds(TransferFeeConfig.constant, st.integers(0, 5_000), amounts)
 
 
 class ClmmParams(msgspec.Struct):
@@ -92,8 +90,10 @@ def clmm_accounts(
 
 
 @st.composite
-def pools(draw: st.DrawFn, fees: st.SearchStrategy[TransferFeeConfig | None] = transfer_fees) -> ClmmPool:
-    """Pools of up to nine ranges around or beside the price, with any fees."""
+def pool_accounts(
+    draw: st.DrawFn, fees: st.SearchStrategy[TransferFeeConfig | None] = transfer_fees
+) -> dict[Pubkey, Account]:
+    """All accounts of a pool, the pool first: up to nine ranges around or beside the price, with any fees."""
     spacing = draw(st.sampled_from([1, 10, 60]))
     tick = draw(st.integers(-50_000, 50_000))
     price = draw(st.integers(sqrt_at(tick), sqrt_at(tick + 1) - 1))
@@ -104,7 +104,7 @@ def pools(draw: st.DrawFn, fees: st.SearchStrategy[TransferFeeConfig | None] = t
         for start, width, depth in draw(st.lists(ends, max_size=8))
     ]
     ranges.append(((home - 300) * spacing, (home + 300) * spacing, draw(depths)))
-    accounts = clmm_accounts(
+    return clmm_accounts(
         ranges,
         sqrt_price_x64=price,
         tick_spacing=spacing,
@@ -115,4 +115,8 @@ def pools(draw: st.DrawFn, fees: st.SearchStrategy[TransferFeeConfig | None] = t
         ),
         mints=synthetic_mints(draw(fees), draw(fees)),
     )
-    return raydium_clmm.decode(first(accounts), accounts)
+
+
+def pools(fees: st.SearchStrategy[TransferFeeConfig | None] = transfer_fees) -> st.SearchStrategy[ClmmPool]:
+    """The same, decoded."""
+    return pool_accounts(fees).map(lambda accounts: raydium_clmm.decode(first(accounts), accounts))

@@ -1,5 +1,7 @@
 """Raydium CPMM pools for tests: random ones, with every account that the program needs."""
 
+from collections.abc import Mapping
+
 from hypothesis import strategies as st
 from solders.pubkey import Pubkey
 
@@ -7,7 +9,27 @@ from bestex.types import Account
 from bestex.venues import raydium_cpmm
 from bestex.venues.raydium_cpmm import CpmmPool, Rates
 from bestex.venues.token import TransferFeeConfig
-from tests.support.venues import amounts, cpmm_accounts, first, synthetic_mints, transfer_fees
+from tests.support.venues import MINT_A, MINT_B, amounts, first, synthetic_mints, transfer_fees
+
+
+def cpmm_accounts(
+    reserves: tuple[int, int],
+    *,
+    rates: Rates = Rates(),  # noqa: B008 - frozen
+    creator_fee_on: int | None = None,
+    open_time: int = 0,
+    mints: Mapping[Pubkey, Account] | None = None,
+) -> dict[Pubkey, Account]:
+    """All accounts of a synthetic CPMM pool, the pool first."""
+    mints = mints or synthetic_mints()
+    accounts = raydium_cpmm.synthesize(
+        mints,
+        dict(zip((MINT_A, MINT_B), reserves, strict=True)),
+        rates=rates,
+        creator_fee_on=creator_fee_on,
+        open_time=open_time,
+    )
+    return {**accounts, **mints}
 
 
 @st.composite

@@ -11,27 +11,16 @@ from bestex.venues import damm_layout, meteora_damm_v2
 from bestex.venues.damm_synthesis import MAX_SQRT_PRICE, MIN_SQRT_PRICE
 from bestex.venues.meteora_damm_v2 import BaseFee, DammPool, DynamicFee
 from bestex.venues.pool import Venue
-from bestex.venues.recording import Mode, RecordedSwap, Recording
 from bestex.venues.token import TransferFeeConfig
-from tests.support.venues import CLOCK, MINT_A, MINT_B, first, golden, synthetic_mints
+from tests.support.venues import CLOCK, MINT_A, MINT_B, amounts, first, golden, synthetic_mints, transfer_fees
 
 Q64 = 1 << 64
-
-
-def vectors() -> Recording:
-    """What the program answered."""
-    return golden(Venue.METEORA_DAMM_V2)
-
-
-def is_partial(swap: RecordedSwap) -> bool:
-    """Whether the swap may be filled in part."""
-    return swap.mode is Mode.PARTIAL_FILL
 
 
 @cache
 def recorded_pool(name: str) -> DammPool:
     """A pool of the file, decoded."""
-    recorded = vectors().pool(name)
+    recorded = golden(Venue.METEORA_DAMM_V2).pool(name)
     return meteora_damm_v2.decode(recorded.address, recorded.loaded())
 
 
@@ -74,29 +63,34 @@ def made(accounts: Mapping[Pubkey, Account]) -> DammPool:
     return meteora_damm_v2.decode(first(accounts), accounts)
 
 
-amounts = st.integers(1, 10**4) | st.integers(1, 10**15)
-transfer_fees = st.none() | st.builds(TransferFeeConfig.constant, st.integers(0, 5_000), amounts)
-
 _NOW = CLOCK.unix_timestamp
 _CLIFFS = st.integers(0, 500_000_000)
 plain = st.builds(BaseFee, cliff=_CLIFFS)
-schedules = st.builds(
-    BaseFee,
-    cliff=st.integers(10**6, 500_000_000),
-    mode=st.sampled_from([damm_layout.TIME_LINEAR, damm_layout.MARKET_CAP_LINEAR]),
-    periods=st.integers(0, 100),
-    period=st.integers(1, 1_000),
-    expiration=st.integers(0, 2 * _NOW),
-    reduction=st.integers(0, 10_000),
-) | st.builds(
-    BaseFee,
-    cliff=_CLIFFS,
-    mode=st.sampled_from([damm_layout.TIME_EXPONENTIAL, damm_layout.MARKET_CAP_EXPONENTIAL]),
-    periods=st.integers(0, 200),
-    period=st.integers(1, 1_000),
-    expiration=st.integers(0, 2 * _NOW),
-    reduction=st.integers(0, 1_000),
-)
+
+
+def _scheduled(linear: int, exponential: int) -> st.SearchStrategy[BaseFee]:
+    return st.builds(
+        BaseFee,
+        cliff=st.integers(10**6, 500_000_000),
+        mode=st.just(linear),
+        periods=st.integers(0, 100),
+        period=st.integers(1, 1_000),
+        expiration=st.integers(0, 2 * _NOW),
+        reduction=st.integers(0, 10_000),
+    ) | st.builds(
+        BaseFee,
+        cliff=_CLIFFS,
+        mode=st.just(exponential),
+        periods=st.integers(0, 200),
+        period=st.integers(1, 1_000),
+        expiration=st.integers(0, 2 * _NOW),
+        reduction=st.integers(0, 1_000),
+    )
+
+
+schedules_over_time = _scheduled(damm_layout.TIME_LINEAR, damm_layout.TIME_EXPONENTIAL)
+schedules_over_price = _scheduled(damm_layout.MARKET_CAP_LINEAR, damm_layout.MARKET_CAP_EXPONENTIAL)
+schedules = schedules_over_time | schedules_over_price
 limiters = st.builds(
     BaseFee,
     cliff=st.integers(10**5, 10**8),
@@ -115,28 +109,41 @@ dynamic_fees = st.none() | st.builds(
 )
 
 
+any_base_fee = plain | schedules | limiters
+
+
 @st.composite
-def pools(
+def pool_accounts(
     draw: st.DrawFn,
     fees: st.SearchStrategy[TransferFeeConfig | None] = transfer_fees,
-    base_fees: st.SearchStrategy[BaseFee] = plain | schedules | limiters,
-) -> DammPool:
-    """Pools of all three ways to collect fees, with narrow and wide ranges, and the price anywhere in them."""
+    base_fees: st.SearchStrategy[BaseFee] = any_base_fee,
+    dynamics: st.SearchStrategy[DynamicFee | None] = dynamic_fees,
+    collected: st.SearchStrategy[int] = st.integers(0, 2),  # noqa: B008
+) -> dict[Pubkey, Account]:
+    """All accounts of a pool, the pool first: narrow and wide ranges, the price anywhere in them, any fees."""
     base_fee = draw(base_fees)
     limited = base_fee.mode == damm_layout.RATE_LIMITER
-    collect_fee_mode = damm_layout.FEE_IN_B if limited else draw(st.integers(0, 2))
     price = draw(st.integers(1 << 60, 1 << 68) | st.integers(1 << 52, 1 << 76))
     width = draw(st.sampled_from([10**7, 10**6, 10**3, 0]))
-    accounts = damm_accounts(
+    return damm_accounts(
         liquidity=draw(st.integers(10**9, 10**15) | amounts) << 64,
         sqrt_price=price,
         sqrt_min=price - price * draw(st.integers(0, width)) // (10**7 + 1),
         sqrt_max=price + price * draw(st.integers(0, width)) // 10**3,
         amounts=(draw(amounts), draw(amounts)),
         base_fee=base_fee,
-        dynamic_fee=draw(dynamic_fees),
-        collect_fee_mode=collect_fee_mode,
+        dynamic_fee=draw(dynamics),
+        collect_fee_mode=damm_layout.FEE_IN_B if limited else draw(collected),
         compounding_bps=draw(st.integers(0, 10_000)),
         mints=synthetic_mints(draw(fees), draw(fees)),
     )
-    return made(accounts)
+
+
+def pools(
+    fees: st.SearchStrategy[TransferFeeConfig | None] = transfer_fees,
+    base_fees: st.SearchStrategy[BaseFee] = any_base_fee,
+    dynamics: st.SearchStrategy[DynamicFee | None] = dynamic_fees,
+    collected: st.SearchStrategy[int] = st.integers(0, 2),  # noqa: B008
+) -> st.SearchStrategy[DammPool]:
+    """The same, decoded."""
+    return pool_accounts(fees, base_fees, dynamics, collected).map(made)

@@ -61,7 +61,8 @@ class LocalBus:
         self._buffer_events = buffer_events
         self._subscriptions: dict[OrderId, list[LocalSubscription]] = {}
         self._woken = False
-        self._idle: set[asyncio.Future[None]] = set()
+        self._idle: dict[asyncio.Future[None], None] = {}
+        """In the order in which they came: a set would wake them in one that differs from run to run."""
 
     def publish(self, events: Sequence[Committed]) -> None:
         """As `Bus.publish`. An order that nobody watches costs one look-up."""
@@ -102,13 +103,13 @@ class LocalBus:
             return
         loop = asyncio.get_running_loop()
         waiter = loop.create_future()
-        self._idle.add(waiter)
+        self._idle[waiter] = None
         timer = loop.call_later(timeout_s, _wake, waiter)
         try:
             await waiter
         finally:
             timer.cancel()
-            self._idle.discard(waiter)
+            self._idle.pop(waiter, None)
 
 
 def _wake(waiter: asyncio.Future[None]) -> None:

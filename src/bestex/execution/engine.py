@@ -120,7 +120,13 @@ class Engine:
     # --- build and submit ---------------------------------------------------------------------------------------------
 
     async def _submit(self, journal: Journal, route: Route) -> Attempt:
-        """Compose, simulate, sign, and commit the attempt. Events: built, submitted. Nothing is sent here."""
+        """Make the attempt, and commit it. Events: built, submitted. Nothing is sent here."""
+        attempt, unit_limit = await self._sign(journal, route)
+        await journal.write(narrate.submitted(attempt, unit_limit), attempt=attempt)
+        return attempt
+
+    async def _sign(self, journal: Journal, route: Route) -> tuple[Attempt, int]:
+        """Compose, simulate and sign; with the compute unit limit. Event: built."""
         blockhash, unit_price = await self._prepare(journal.order, route)
         composition = self._compose(journal.order, route, blockhash, unit_price)
         _queue(journal, narrate.built(journal.order, composition, blockhash, MAX_COMPUTE_UNITS, unit_price))
@@ -143,8 +149,7 @@ class Engine:
             fee_lamports=fee_lamports(unit_limit, unit_price),
             created_at_ms=self._clock.now_ms(),
         )
-        await journal.write(narrate.submitted(attempt, unit_limit), attempt=attempt)
-        return attempt
+        return attempt, unit_limit
 
     async def _prepare(self, order: Order, route: Route) -> tuple[Blockhash, int]:
         """The blockhash, and the priority fee in micro-lamports per compute unit; refuses if the wallet is short."""

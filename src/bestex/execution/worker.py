@@ -30,7 +30,7 @@ class Worker:
         lease_s: float,
         poll_s: float,
     ) -> None:
-        self._name = name
+        self.name = name
         self._engine = engine
         self._store = store
         self._bus = bus
@@ -42,6 +42,11 @@ class Worker:
         self._in_work: dict[asyncio.Task[None], OrderId] = {}
         self._slot_freed = asyncio.Event()
         self._draining = False
+
+    @property
+    def in_work(self) -> int:
+        """Orders that it works on now."""
+        return len(self._in_work)
 
     async def run(self) -> None:
         """Claim and work orders."""
@@ -75,7 +80,7 @@ class Worker:
         now_ms = self._clock.now_ms()
         try:
             answer = await self._store.claim(
-                self._name, limit=free, now_ms=now_ms, lease_ms=self._lease_ms, rate=self._rate
+                self.name, limit=free, now_ms=now_ms, lease_ms=self._lease_ms, rate=self._rate
             )
         except StoreUnavailable as error:
             _log.error("cannot claim orders", reason=error.message)
@@ -108,6 +113,6 @@ class Worker:
             try:
                 # Of these orders only: one that was let go must come back when its lease ends.
                 until_ms = self._clock.now_ms() + self._lease_ms
-                await self._store.renew(self._name, list(self._in_work.values()), lease_until_ms=until_ms)
+                await self._store.renew(self.name, list(self._in_work.values()), lease_until_ms=until_ms)
             except StoreUnavailable as error:
                 _log.error("cannot renew leases", reason=error.message)

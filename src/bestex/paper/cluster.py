@@ -75,8 +75,8 @@ class PaperCluster:
         """Go on with the ledger at `path`, or begin a new one with the market of `seed`; None keeps it in memory.
 
         A new market has all pairs, or those of `pairs`. `wallet` is funded unless the ledger knows it. The ledger's
-        file work runs on a thread of its own, or where `runner` says. `vfs` names SQLite's file system. Raises ConfigError
-        when the file is in use by another process, is not a paper ledger, or was made with another seed.
+        file work runs on a thread of its own, or where `runner` says. `vfs` names SQLite's file system. Raises
+        ConfigError when the file is in use by another process, is not a paper ledger, or was made with another seed.
         """
         cluster = cls(profile, clock, entropy, Ledger(path, vfs=vfs), runner or OneThread("paper-ledger"))
         try:

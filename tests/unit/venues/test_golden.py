@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
@@ -10,8 +11,8 @@ from bestex.venues import PROGRAMS
 from bestex.venues import program_of as program_of_account
 from bestex.venues.pool import Venue
 from bestex.venues.recording import RecordedPool
-from bestex.venues.verification import PoolReport, verify
-from tests.support.venues import golden, golden_pool, program_of
+from bestex.venues.verification import PoolReport, options_of, verify
+from tests.support.venues import decoded, golden, golden_pool, program_of, refused
 
 
 def pools() -> Iterator[object]:
@@ -54,6 +55,29 @@ def test_every_recorded_error_number_has_its_name(venue: Venue) -> None:
         assert errors[code] == name
 
 
+DEPENDS_ON_THE_TRANSACTION = {"balance", "balance_or_liquidity", "missing_arrays", "compute_budget"}
+KINDS = {
+    **{(venue, "overflow_u64"): {"overflow"} for venue in Venue},
+    (Venue.RAYDIUM_CPMM, "liquidity"): {"liquidity", "overflow"},
+    (Venue.RAYDIUM_CPMM, "zero_output"): {"zero_output", "zero_amount"},
+    (Venue.METEORA_DLMM, "exact_out_layers"): {"liquidity"},
+    (Venue.METEORA_DAMM_V2, "liquidity_or_overflow"): {"liquidity", "overflow"},
+}
+"""What the recordings call by another name than we do, or by one for two."""
+
+
+@pytest.mark.parametrize(("venue", "recorded"), list(pools()))
+def test_every_refusal_is_of_the_recorded_kind(venue: Venue, recorded: RecordedPool) -> None:
+    pool: Any = golden_pool(venue, recorded.name)
+    for swap in golden(venue).swaps:
+        if swap.pool != recorded.name or swap.error is None or swap.error.kind == "slippage":
+            continue
+        if swap.error.kind not in DEPENDS_ON_THE_TRANSACTION:
+            asked = swap.mint, swap.amount, swap.mode.swap_mode, recorded.clock
+            answer = refused(pool, *asked, **options_of(pool, swap))
+            assert answer.kind in KINDS.get((venue, swap.error.kind), {swap.error.kind})
+
+
 @pytest.mark.parametrize(("venue", "recorded"), list(pools()))
 def test_encode_gives_back_the_decoded_accounts(venue: Venue, recorded: RecordedPool) -> None:
     loaded = recorded.loaded()
@@ -61,7 +85,7 @@ def test_encode_gives_back_the_decoded_accounts(venue: Venue, recorded: Recorded
     encoded = pool.encode()
     assert encoded == {key: loaded[key] for key in encoded}
     assert tuple(encoded) == pool.accounts()
-    again = program_of(venue).decode(recorded.address, encoded)
+    again = decoded(pool, encoded)
     assert again == pool
     assert hash(again) == hash(pool)
 

@@ -1,8 +1,6 @@
-"""Raydium CLMM: the recorded answers of its program, what it refuses, and its synthetic pools."""
+"""Raydium CLMM: what it refuses by its own rules, its ticks and arrays, and its synthetic pools."""
 
-import base64
 import struct
-from collections.abc import Iterable
 
 import pytest
 from solders.pubkey import Pubkey
@@ -12,20 +10,30 @@ from bestex.types import U64_MAX, Account, ChainClock, SwapMode
 from bestex.venues import clmm_layout, raydium_clmm, token
 from bestex.venues.clmm_ticks import MAX_SQRT_PRICE, MAX_TICK, MIN_SQRT_PRICE, MIN_TICK, sqrt_at, tick_at
 from bestex.venues.math import Q64
-from bestex.venues.pool import Quote, Refusal, SwapAccounts, SwapCall, Venue
+from bestex.venues.pool import Refusal, SwapCall, Venue
 from bestex.venues.raydium_clmm import ClmmPool, ClmmSwapCall, FeeRates
-from bestex.venues.recording import RecordedPool, RecordedSwap
-from bestex.venues.token import TOKEN_2022_PROGRAM, TransferFeeConfig
+from bestex.venues.recording import RecordedPool
 from tests.support.clmm import clmm_accounts, recorded_params, recorded_pool
-from tests.support.venues import CLOCK, MINT_A, MINT_B, first, golden, patched, synthetic_mints, with_data
+from tests.support.venues import (
+    CLOCK,
+    IN,
+    MINT_A,
+    MINT_B,
+    OUT,
+    STRANGER,
+    USER,
+    differences,
+    first,
+    golden,
+    owned_by,
+    patched,
+    refused,
+    shortened,
+    with_data,
+    without,
+)
 
 RECORDING = golden(Venue.RAYDIUM_CLMM)
-RECORDED_ARRAYS = 8
-IN, OUT = SwapMode.EXACT_IN, SwapMode.EXACT_OUT
-USER_DEPENDENT = {"balance", "balance_or_liquidity", "missing_arrays", "compute_budget"}
-KINDS = {"overflow_u64": "overflow"}
-STRANGER = Pubkey(bytes([77]) * 32)
-USER = SwapAccounts(*(Pubkey(bytes([byte]) * 32) for byte in (70, 71, 72)))
 
 WIDE = [(-6_000, 6_000, 10**12), (-20, 20, 10**12)]
 ACCOUNTS = clmm_accounts(WIDE, tick=3)
@@ -38,132 +46,12 @@ BELOW = clmm_layout.array_address(KEY, -1, 10)
 POOL = raydium_clmm.decode(KEY, ACCOUNTS)
 
 
-def numbered(swaps: Iterable[RecordedSwap]) -> list[object]:
-    return [pytest.param(swap, id=f"{number}-{swap.pool}-{swap.mode.value}") for number, swap in enumerate(swaps)]
-
-
 def refusal(
     pool: ClmmPool, mint: Pubkey, amount: int, mode: SwapMode, clock: ChainClock = CLOCK, limit: int = 0
 ) -> tuple[int | None, str, str]:
-    """Code, name and kind with which a quote is refused; `apply` must say the same."""
-    answers = []
-    for swap in (pool.quote, pool.apply):
-        with pytest.raises(SwapRefused) as refused:
-            swap(mint, amount, mode, clock, sqrt_price_limit_x64=limit)
-        answers.append((refused.value.program_code, refused.value.name, refused.value.kind))
-    assert answers[0] == answers[1]
-    return answers[0]
-
-
-def misses_threshold(swap: RecordedSwap, quoted: Quote) -> bool:
-    if swap.mode.swap_mode is IN:
-        return quoted.out_amount < swap.threshold
-    return quoted.in_amount > swap.threshold
-
-
-def check_outcome(pool: ClmmPool, swap: RecordedSwap, clock: ChainClock) -> ClmmPool | None:
-    """The quote is what the program did; `apply` agrees with it. Returns the pool after the swap."""
-    error, mode, limit = swap.error, swap.mode.swap_mode, swap.sqrt_price_limit
-    if error is not None and error.kind in USER_DEPENDENT:
-        return None
-    if error is not None and error.kind != "slippage":
-        expected = error.custom, error.name, KINDS.get(error.kind, error.kind)
-        assert refusal(pool, swap.mint, swap.amount, mode, clock, limit) == expected
-        return None
-    quoted = pool.quote(swap.mint, swap.amount, mode, clock, sqrt_price_limit_x64=limit)
-    after, applied = pool.apply(swap.mint, swap.amount, mode, clock, sqrt_price_limit_x64=limit)
-    assert applied == quoted
-    assert quoted.fee_on_input
-    assert misses_threshold(swap, quoted) is (error is not None)
-    if error is None:
-        assert (quoted.in_amount, quoted.out_amount) == (swap.amount_in, swap.amount_out)
-        return after
-    assert swap.reference == {"amount_in": quoted.in_amount, "amount_out": quoted.out_amount}
-    exceeded = raydium_clmm.SLIPPAGE_EXCEEDED[mode]
-    assert (exceeded.code, exceeded.name) == (error.custom, error.name)
-    return None
-
-
-@pytest.mark.parametrize("swap", numbered(RECORDING.swaps))
-def test_swap_has_the_program_s_outcome(swap: RecordedSwap) -> None:
-    check_outcome(recorded_pool(swap.pool), swap, RECORDING.pool(swap.pool).clock)
-
-
-@pytest.mark.parametrize("swap", numbered(swap for swap in RECORDING.swaps if swap.ix))
-def test_instruction_is_byte_for_byte_what_was_sent(swap: RecordedSwap) -> None:
-    assert swap.ix is not None
-    pool, mode, limit = recorded_pool(swap.pool), swap.mode.swap_mode, swap.sqrt_price_limit
-    keys = tuple(Pubkey.from_string(meta.pubkey) for meta in swap.ix.accounts)
-    user = SwapAccounts(Pubkey.from_string(RECORDING.user.pubkey), keys[3], keys[4])
-    read = raydium_clmm.read_swap(keys, bytes.fromhex(swap.ix.data))
-    assert read == ClmmSwapCall(pool.address, user, swap.amount, swap.threshold, mode, limit)
-    if swap.instruction is not None:
-        return  # an older instruction kind, which we read but do not write
-    written = pool.swap_instruction(
-        user,
-        swap.mint,
-        swap.amount,
-        swap.threshold,
-        mode,
-        sqrt_price_limit_x64=limit,
-        array_limit=RECORDED_ARRAYS,
-    )
-    metas = [(str(meta.pubkey), meta.is_signer, meta.is_writable) for meta in written.accounts]
-    assert metas == [(meta.pubkey, meta.is_signer, meta.is_writable) for meta in swap.ix.accounts]
-    assert bytes(written.data).hex() == swap.ix.data
-    assert str(written.program_id) == swap.ix.program_id
-
-
-def check_state(
-    pool: ClmmPool, recorded: RecordedPool, before: dict[Pubkey, Account], changes: dict[str, str]
-) -> dict[Pubkey, Account]:
-    """Every account of the pool is as the program left it, changed or not; returns them."""
-    expected = {key: account.data for key, account in before.items()}
-    expected |= {recorded.address_of(role): base64.b64decode(data) for role, data in changes.items()}
-    after = pool.encode()
-    assert after.keys() >= {recorded.address_of(role) for role in changes}
-    for key, account in after.items():
-        assert account.data == expected[key], f"{key} differs"
-    return {**before, **after}
-
-
-@pytest.mark.parametrize("swap", numbered(swap for swap in RECORDING.swaps if swap.ok and swap.post_accounts))
-def test_apply_leaves_the_program_s_bytes(swap: RecordedSwap) -> None:
-    recorded = RECORDING.pool(swap.pool)
-    after = check_outcome(recorded_pool(swap.pool), swap, recorded.clock)
-    assert after is not None
-    assert swap.post_accounts is not None
-    accounts = check_state(after, recorded, recorded.loaded(), swap.post_accounts)
-    assert raydium_clmm.decode(recorded.address, accounts) == after
-
-
-@pytest.mark.parametrize("name", [sequence.name for sequence in RECORDING.sequences])
-def test_sequence_of_swaps_keeps_the_program_s_state(name: str) -> None:
-    sequence = next(sequence for sequence in RECORDING.sequences if sequence.name == name)
-    recorded = RECORDING.pool(sequence.pool)
-    pool, accounts = recorded_pool(sequence.pool), recorded.loaded()
-    assert len(sequence.steps) == 20
-    for step in sequence.steps:
-        assert step.clock is not None
-        after = check_outcome(pool, step, step.clock)
-        if after is not None:
-            assert step.post_accounts
-            pool, accounts = after, check_state(after, recorded, accounts, step.post_accounts)
-    assert raydium_clmm.decode(recorded.address, accounts) == pool
-
-
-@pytest.mark.parametrize("recorded", RECORDING.pools, ids=lambda pool: pool.name)
-def test_encode_gives_back_the_decoded_accounts(recorded: RecordedPool) -> None:
-    loaded = recorded.loaded()
-    pool = recorded_pool(recorded.name)
-    encoded = pool.encode()
-    assert encoded == {key: loaded[key] for key in encoded}
-    assert tuple(encoded) == pool.accounts()
-    assert raydium_clmm.decode(recorded.address, encoded) == pool
-    assert pool.venue is Venue.RAYDIUM_CLMM
-    assert set(encoded) == {recorded.address_of(role) for role in recorded.accounts if role != "observation"}
-    assert {key for key in raydium_clmm.accounts_of(recorded.address, loaded) if key in loaded} == set(encoded)
-    assert [key for key, account in loaded.items() if raydium_clmm.is_pool(account)] == [recorded.address]
+    """Code, name and kind with which a swap is refused."""
+    answer = refused(pool, mint, amount, mode, clock, sqrt_price_limit_x64=limit)
+    return answer.program_code, answer.name, answer.kind
 
 
 AT_WILL = {
@@ -205,35 +93,12 @@ def test_synthetic_pool_is_the_recorded_one(recorded: RecordedPool) -> None:
             continue
         if role == "pool" and recorded.name == "on_tick_below":
             ignored = [*ignored, (237, 273)]  # the price fell onto the tick; ours begins at it
-        differing = [
-            at
-            for at in range(len(account.data))
-            if account.data[at] != theirs.data[at] and not any(start <= at < end for start, end in ignored)
-        ]
-        assert differing == [], role
-
-
-def without(accounts: dict[Pubkey, Account], key: Pubkey) -> dict[Pubkey, Account]:
-    return {other: account for other, account in accounts.items() if other != key}
-
-
-def owned_by(accounts: dict[Pubkey, Account], key: Pubkey, owner: Pubkey) -> dict[Pubkey, Account]:
-    return {**accounts, key: Account(owner, accounts[key].lamports, accounts[key].data)}
-
-
-def shortened(accounts: dict[Pubkey, Account], key: Pubkey) -> dict[Pubkey, Account]:
-    return {**accounts, key: with_data(accounts[key], accounts[key].data[:-1])}
+        assert differences(account.data, theirs.data, ignored) == [], role
 
 
 TICK_17 = clmm_layout.TICKS_AT + 17 * clmm_layout.TICK_SIZE
 FAULTS = {
-    "no pool": without(ACCOUNTS, KEY),
     "no config": without(ACCOUNTS, CONFIG),
-    "no vault": without(ACCOUNTS, VAULT_A),
-    "no mint": without(ACCOUNTS, MINT_B),
-    "pool of another program": owned_by(ACCOUNTS, KEY, STRANGER),
-    "pool cut": shortened(ACCOUNTS, KEY),
-    "pool of another kind": patched(ACCOUNTS, KEY, 0, bytes(8)),
     "one mint twice": patched(ACCOUNTS, KEY, 73, bytes(MINT_B)),
     "tick spacing 0": patched(ACCOUNTS, KEY, 235, bytes(2)),
     "price of another tick": patched(ACCOUNTS, KEY, 253, sqrt_at(5).to_bytes(16, "little")),
@@ -245,9 +110,6 @@ FAULTS = {
     "config cut": shortened(ACCOUNTS, CONFIG),
     "trade fee of 100 %": patched(ACCOUNTS, CONFIG, 47, struct.pack("<I", 1_000_000)),
     "shares of more than the fee": patched(ACCOUNTS, CONFIG, 43, struct.pack("<I", 960_001)),
-    "vault of another mint": patched(ACCOUNTS, VAULT_A, 0, bytes(MINT_B)),
-    "vault frozen": patched(ACCOUNTS, VAULT_B, 108, b"\x02"),
-    "vault of another program": owned_by(ACCOUNTS, VAULT_A, TOKEN_2022_PROGRAM),
     "extension of another program": owned_by(ACCOUNTS, EXTENSION, STRANGER),
     "extension of another pool": patched(ACCOUNTS, EXTENSION, 8, bytes(32)),
     "extension cut": shortened(ACCOUNTS, EXTENSION),
@@ -276,24 +138,9 @@ def test_features_that_we_do_not_implement_are_refused_by_name(feature: str) -> 
         raydium_clmm.decode(KEY, FEATURES[feature])
 
 
-def test_mint_with_a_hook_is_refused() -> None:
-    hook = struct.pack("<HH", 14, 64) + bytes([9]) * 64
-    mints = synthetic_mints(TransferFeeConfig.constant(0))
-    mints[MINT_A] = with_data(mints[MINT_A], mints[MINT_A].data + hook)
-    accounts = {**clmm_accounts(WIDE, mints=synthetic_mints(TransferFeeConfig.constant(0))), **mints}
-    with pytest.raises(UnsupportedPool, match="TransferHook"):
-        raydium_clmm.decode(first(accounts), accounts)
-
-
-def test_foreign_mint_is_a_mistake_of_the_caller() -> None:
-    for ask in (POOL.quote, POOL.apply):
-        with pytest.raises(ValueError, match="does not trade"):
-            ask(STRANGER, 1, IN, CLOCK)
-    for of_mint in (POOL.spot_price_x64, lambda mint: POOL.arrays_ahead(mint, 1)):
-        with pytest.raises(ValueError, match="does not trade"):
-            of_mint(STRANGER)
+def test_no_arrays_lie_ahead_of_a_foreign_mint() -> None:
     with pytest.raises(ValueError, match="does not trade"):
-        POOL.swap_instruction(USER, STRANGER, 1, 0, IN)
+        POOL.arrays_ahead(STRANGER, 1)
 
 
 def test_pool_is_closed_until_after_its_opening_time_or_by_its_status() -> None:
@@ -341,20 +188,12 @@ def test_vault_that_holds_too_little_refuses() -> None:
     assert refusal(after, MINT_B, 1_000, IN) == (6001, "NotApproved", Refusal.CLOSED)
 
 
-def test_vault_that_holds_too_much_already_refuses_to_apply() -> None:
-    rich = raydium_clmm.decode(KEY, {**ACCOUNTS, VAULT_A: token.token_account(MINT_A, KEY, U64_MAX)})
-    assert rich.quote(MINT_A, 10**6, IN, CLOCK).out_amount > 0
-    with pytest.raises(SwapRefused) as refused:
-        rich.apply(MINT_A, 10**6, IN, CLOCK)
-    assert (refused.value.program_code, refused.value.kind) == (14, Refusal.OVERFLOW)
-
-
 @pytest.mark.parametrize("at", [309, 1064, 1032])
 def test_counter_of_fees_that_is_full_refuses_to_apply(at: int) -> None:
     full = raydium_clmm.decode(KEY, patched(ACCOUNTS, KEY, at, b"\xff" * 8))
-    with pytest.raises(SwapRefused) as refused:
+    with pytest.raises(SwapRefused) as caught:
         full.apply(MINT_A, 10**9, IN, CLOCK)
-    assert (refused.value.program_code, refused.value.kind) == (None, Refusal.OVERFLOW)
+    assert (caught.value.program_code, caught.value.kind) == (None, Refusal.OVERFLOW)
 
 
 def test_swap_that_needs_an_array_that_is_not_loaded_is_refused() -> None:
@@ -473,19 +312,11 @@ def test_swap_that_was_read_back_applies_with_its_limit() -> None:
     assert call != ClmmSwapCall(KEY, USER, 10**12, 0, IN)
 
 
-def test_pool_is_equal_to_itself_alone() -> None:
-    assert raydium_clmm.decode(KEY, ACCOUNTS) == POOL
-    after, _ = POOL.apply(MINT_A, 10**6, IN, CLOCK)
-    assert after != POOL
-    assert hash(after) == hash(POOL)
-    assert POOL != KEY
-    assert POOL.fee_bps_hundredths == 2_500
-
-
 def test_spot_price_is_the_square_of_the_root() -> None:
     accounts = clmm_accounts(WIDE, sqrt_price_x64=Q64)
     pool = raydium_clmm.decode(first(accounts), accounts)
     assert pool.spot_price_x64(MINT_A) == pool.spot_price_x64(MINT_B) == Q64
+    assert POOL.fee_bps_hundredths == 2_500
     assert POOL.spot_price_x64(MINT_A) == sqrt_at(3) ** 2 >> 64
     assert POOL.spot_price_x64(MINT_B) == (1 << 192) // sqrt_at(3) ** 2
 
