@@ -6,7 +6,7 @@ import typer
 from typer.core import TyperGroup
 
 from bestex import __version__
-from bestex.cli import market, orders, server, venues
+from bestex.cli import market, orders, server, sim, venues
 from bestex.cli.exits import EXIT_CODES, reported
 
 _EXAMPLES = """[bold]Examples[/bold]
@@ -61,6 +61,7 @@ server.register(app)
 orders.register(app)
 market.register(app)
 venues.register(app)
+sim.register(app)
 
 
 def main() -> None:

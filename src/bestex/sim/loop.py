@@ -110,6 +110,7 @@ class SimLoop(asyncio.AbstractEventLoop):
         self._order = count()
         self._running = False
         self._closed = False
+        self._kept: list[asyncio.Task[Any]] = []
 
     # --- running ------------------------------------------------------------------------------------------------------
 
@@ -200,6 +201,9 @@ class SimLoop(asyncio.AbstractEventLoop):
         task = asyncio.Task(coro, loop=self, name=name, context=context)
         # The tasks of a killed group stay pending for ever: that is no accident.
         task._log_destroy_pending = False  # type: ignore[attr-defined]
+        if (context.get(_GROUP) if context is not None else _GROUP.get()) is not None:
+            # Were it let go of, Python would run the `finally` blocks of a killed task.
+            self._kept.append(task)
         return task
 
     def run_in_executor(  # type: ignore[override]
@@ -232,9 +236,11 @@ class SimLoop(asyncio.AbstractEventLoop):
         return self._closed
 
     def close(self) -> None:
+        """Let go of everything."""
         self._closed = True
         self._ready.clear()
         self._timers.clear()
+        self._kept.clear()
 
     async def shutdown_asyncgens(self) -> None:
         """Nothing is kept."""

@@ -15,10 +15,11 @@ class MachineClock:
     """A Clock on the loop's virtual time; the wall clock may be set back."""
 
     def __init__(self) -> None:
-        self._set_back_ms = 0
+        self.set_back_ms = 0
+        """By how much in all."""
 
     def now_ms(self) -> int:
-        return _START_MS + round(self.monotonic_s() * 1000) - self._set_back_ms
+        return _START_MS + round(self.monotonic_s() * 1000) - self.set_back_ms
 
     def monotonic_s(self) -> float:
         return asyncio.get_running_loop().time()
@@ -28,7 +29,7 @@ class MachineClock:
 
     def set_back(self, milliseconds: int) -> None:
         """Set the wall clock back."""
-        self._set_back_ms += milliseconds
+        self.set_back_ms += milliseconds
 
 
 class LogCapture(logging.Handler):

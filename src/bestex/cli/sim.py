@@ -1,0 +1,163 @@
+"""`bestex sim`: the whole engine in a world that we control, seed after seed."""
+
+import shlex
+import sys
+import time
+from typing import Annotated
+
+import typer
+
+from bestex.cli.exits import ExitCode, fail
+from bestex.cli.options import examples
+from bestex.cli.output import print_line
+from bestex.sim.ablations import ABLATIONS
+from bestex.sim.explore import Summary, cut_every_call, explore, shrink
+from bestex.sim.faults import Fault
+from bestex.sim.simulate import Report, simulate
+from bestex.sim.world import Options
+
+_PROGRESS_S = 2.0
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command(
+        "sim",
+        epilog=examples(
+            "bestex sim --seeds 0:1000 --jobs 2",
+            "bestex sim --seeds 0:200 --without send_before_store",
+            "bestex sim --replay 17 --trace",
+            "bestex sim --cut-every-call",
+        ),
+    )(sim)
+
+
+def sim(
+    *,
+    seeds: Annotated[str, typer.Option(metavar="FROM:TO", help="Seeds to run, the last one not included.")] = "0:100",
+    jobs: Annotated[int, typer.Option(min=1, help="Processes side by side.")] = 2,
+    faults: Annotated[
+        str | None, typer.Option(help="The only faults that may happen, with commas; 'none' for none.")
+    ] = None,
+    orders: Annotated[int, typer.Option(min=1, help="Orders in each world.")] = Options().orders,
+    rage: Annotated[float, typer.Option(min=1.0, help="Virtual seconds until the world heals.")] = Options().rage_s,
+    without: Annotated[str | None, typer.Option(help="Take this safeguard out, to see what it is for.")] = None,
+    replay: Annotated[int | None, typer.Option(metavar="SEED", help="Run one seed and show how it ended.")] = None,
+    trace: Annotated[bool, typer.Option("--trace", help="With --replay: show everything that happened.")] = False,
+    every_call: Annotated[
+        bool, typer.Option("--cut-every-call", help="One order; crash, time out, repeat at each of its calls in turn.")
+    ] = False,
+    no_shrink: Annotated[bool, typer.Option("--no-shrink", help="Show failures as they are found.")] = False,
+) -> None:
+    """Run the engine in simulated worlds: crashes, power cuts, forks, lost answers, lagging nodes, frozen workers.
+
+    Everything is virtual: no network, no real chain, no real time. Each seed is a world of its own, and the same seed
+    is always the same world. Exits with 1 if anything that must always hold did not.
+    """
+    options = Options(faults=_faults(faults), orders=orders, rage_s=rage, without=_safeguard(without))
+    if replay is not None:
+        report = simulate(replay, options, trace=trace)
+        _print_notes(report)
+        _finish(report.violations != [], f"seed {report.seed}: trace {report.trace_hash}")
+    elif every_call:
+        _cut_every_call(options)
+    else:
+        _explore(_range(seeds), options, jobs, shrinking=not no_shrink)
+
+
+def _explore(seeds: range, options: Options, jobs: int, *, shrinking: bool) -> None:
+    summary, began_s = Summary(), time.monotonic()
+    told_s = began_s
+    for report in explore(seeds, options, jobs=jobs):
+        summary.add(report)
+        now_s = time.monotonic()
+        if now_s - told_s >= _PROGRESS_S:
+            told_s = now_s
+            sys.stderr.write(f"{_counted(summary, now_s - began_s)}\n")
+        if report.violations:
+            break
+    for report in summary.failures:
+        _print_failure(report, shrink(report, options) if shrinking else options)
+    for fault, count in sorted(summary.survived.items()):
+        print_line(f"  {fault.value:20} {count}")
+    _finish(bool(summary.failures), _counted(summary, time.monotonic() - began_s))
+
+
+def _cut_every_call(options: Options) -> None:
+    runs = failed = 0
+    for plan, report in cut_every_call(0, options):
+        runs += 1
+        if report.violations:
+            failed += 1
+            print_line(f"call {plan.number}, {plan.cut}:")
+            _print_violations(report)
+    _finish(failed > 0, f"{runs} runs, each with one call cut: {failed} failed")
+
+
+def _counted(summary: Summary, real_s: float) -> str:
+    return (
+        f"{summary.seeds} seeds, {summary.orders} orders, {summary.virtual_s / 3600:.1f} virtual hours, "
+        f"{summary.crashes} crashes, {sum(summary.survived.values())} faults, {len(summary.failures)} failures; "
+        f"{summary.virtual_s / real_s:.0f} times real time"
+    )
+
+
+def _print_failure(report: Report, small: Options) -> None:
+    print_line(f"seed {report.seed} FAILED, with {', '.join(sorted(report.faults)) or 'no faults'}")
+    _print_violations(report)
+    print_line("  the last that happened:")
+    for note in report.notes:
+        print_line(f"    {note}")
+    print_line(f"  replay: {_command(report.seed, small)}")
+
+
+def _print_violations(report: Report) -> None:
+    for violation in report.violations:
+        print_line(f"  {violation.check}: {violation.sentence}")
+
+
+def _print_notes(report: Report) -> None:
+    for note in report.notes:
+        print_line(note)
+    _print_violations(report)
+
+
+def _command(seed: int, options: Options) -> str:
+    """What runs the same world again."""
+    words = ["bestex", "sim", "--replay", str(seed), "--trace"]
+    if options.faults is not None:
+        words += ["--faults", ",".join(sorted(options.faults)) or "none"]
+    words += ["--orders", str(options.orders), "--rage", f"{options.rage_s:g}"]
+    if options.without is not None:
+        words += ["--without", options.without]
+    return shlex.join(words)
+
+
+def _finish(failed: bool, line: str) -> None:
+    print_line(line)
+    if failed:
+        raise typer.Exit(ExitCode.FAILED)
+
+
+def _range(text: str) -> range:
+    first, colon, last = text.partition(":")
+    try:
+        return range(int(first), int(last) if colon else int(first) + 1)
+    except ValueError as error:
+        raise fail(f"--seeds takes FROM:TO, not {text!r}", ExitCode.USAGE) from error
+
+
+def _faults(text: str | None) -> frozenset[Fault] | None:
+    if text is None:
+        return None
+    names = [name.strip() for name in text.split(",") if name.strip() not in ("", "none")]
+    unknown = sorted(set(names) - {fault.value for fault in Fault})
+    if unknown:
+        raise fail(f"no fault is called {', '.join(unknown)}; there are {', '.join(Fault)}", ExitCode.USAGE)
+    return frozenset(map(Fault, names))
+
+
+def _safeguard(name: str | None) -> str | None:
+    if name is not None and name not in ABLATIONS:
+        raise fail(f"no safeguard is called {name}; there are {', '.join(ABLATIONS)}", ExitCode.USAGE)
+    return name

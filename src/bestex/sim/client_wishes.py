@@ -1,0 +1,89 @@
+"""What a client wants to trade, as the API takes it."""
+
+import random
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import msgspec
+
+from bestex.orders.amount import to_units
+from bestex.paper.assets import ASSETS
+from bestex.paper.market import ABSENT
+from bestex.sim.record import Posted
+
+_USERS = 3
+_CHANCE_UNSOUND = 0.04
+_CHANCE_OF_SELLING_NOTHING = 0.2
+"""That a client sells what the wallet does not hold at first."""
+_USD = (1.0, 20_000.0)
+_MOST_RETRIES = 2
+
+
+class Wish(NamedTuple):
+    """A request to place an order; repeated, it is the same to the last byte."""
+
+    posted: Posted
+    token_in: str
+    token_out: str
+    amount: str
+    headers: list[tuple[bytes, bytes]]
+    body: bytes
+
+
+def draw_wish(number: int, pairs: Sequence[tuple[str, str]], draw: random.Random) -> Wish:
+    """What the client of this number wants."""
+    token_in, token_out = draw.choice(pairs)
+    if draw.random() < 0.5:
+        token_in, token_out = token_out, token_in
+    if token_in == ABSENT and draw.random() > _CHANCE_OF_SELLING_NOTHING:
+        token_in, token_out = token_out, token_in
+    low, high = _USD
+    asset = ASSETS[token_in]
+    amount = to_units(asset.raw(low * (high / low) ** draw.random()), asset.token.decimals)
+    fields: dict[str, Any] = {
+        "type": "market",
+        "tokenIn": token_in if draw.random() < 0.8 else token_in.lower(),
+        "tokenOut": token_out,
+        "amountIn": amount if draw.random() < 0.5 else msgspec.Raw(amount.encode()),
+        **_options(draw),
+    }
+    posted = _name(number, draw)
+    fields["userId"] = posted.user_id
+    headers = [(b"content-type", b"application/json")]
+    if posted.key_in_header:
+        headers.append((b"idempotency-key", posted.client_order_id.encode()))
+    else:
+        fields["clientOrderId"] = posted.client_order_id
+    if draw.random() < _CHANCE_UNSOUND:
+        posted.sound = False
+        fields |= draw.choice(_UNSOUND)
+    return Wish(posted, token_in, token_out, amount, headers, msgspec.json.encode(fields))
+
+
+_UNSOUND: tuple[dict[str, Any], ...] = (
+    {"amountIn": "0"},
+    {"amountIn": "0.0000000000001"},
+    {"amountIn": "-1"},
+    {"tokenOut": "NONE"},
+    {"slippageBps": 10_001},
+    {"maxRetries": 50},
+    {"priority": "high"},
+    {"unknown": 1},
+)
+
+
+def _name(number: int, draw: random.Random) -> Posted:
+    """Users count for themselves: what is a key of one is another's key, too."""
+    key = f"order-{number // _USERS}"
+    return Posted(client_order_id=key, user_id=f"user-{number % _USERS}", key_in_header=draw.random() < 0.4)
+
+
+def _options(draw: random.Random) -> dict[str, Any]:
+    options: dict[str, Any] = {}
+    if draw.random() < 0.5:
+        options["slippageBps"] = draw.choice((0, 1, 5, 20, 50, 300))
+    if draw.random() < 0.3:
+        options["priority"] = draw.randrange(10)
+    if draw.random() < 0.3:
+        options["maxRetries"] = draw.randrange(_MOST_RETRIES + 1)
+    return options
