@@ -39,6 +39,7 @@ def sim(
     faults: Annotated[
         str | None, typer.Option(help="The only faults that may happen, with commas; 'none' for none.")
     ] = None,
+    intense: Annotated[bool, typer.Option("--intense", help="Each seed has all of these faults, not some.")] = False,
     orders: Annotated[int, typer.Option(min=1, help="Orders in each world.")] = Options().orders,
     rage: Annotated[float, typer.Option(min=1.0, help="Virtual seconds until the world heals.")] = Options().rage_s,
     without: Annotated[str | None, typer.Option(help="Take this safeguard out, to see what it is for.")] = None,
@@ -54,7 +55,7 @@ def sim(
     Everything is virtual: no network, no real chain, no real time. Each seed is a world of its own, and the same seed
     is always the same world. Exits with 1 if anything that must always hold did not.
     """
-    options = Options(faults=_faults(faults), orders=orders, rage_s=rage, without=_safeguard(without))
+    options = Options(faults=_faults(faults), intense=intense, orders=orders, rage_s=rage, without=_safeguard(without))
     if replay is not None:
         report = simulate(replay, options, trace=trace)
         _print_notes(report)
@@ -128,6 +129,8 @@ def _command(seed: int, options: Options) -> str:
     if options.faults is not None:
         words += ["--faults", ",".join(sorted(options.faults)) or "none"]
     words += ["--orders", str(options.orders), "--rage", f"{options.rage_s:g}"]
+    if options.intense:
+        words.append("--intense")
     if options.without is not None:
         words += ["--without", options.without]
     return shlex.join(words)

@@ -20,13 +20,14 @@ from bestex.execution.engine import Engine
 from bestex.execution.journal import Journal
 from bestex.execution.landing import Dead, Landed, Landing, Outcome
 from bestex.orders.attempt import Attempt
-from bestex.orders.events import Event
+from bestex.orders.events import Event, encode_event
 from bestex.orders.order import IdempotencyKeys, Order, OrderError
 from bestex.ports import Acceptance
 from bestex.routing.quote import Route
 from bestex.sim.faults import Fault
 from bestex.store import plan, session, starts
 from bestex.store.database import connect_writer
+from bestex.store.operations import Record
 from bestex.store.sqlite import SqliteStore
 from bestex.types import Commitment
 
@@ -43,8 +44,14 @@ class Ablation(msgspec.Struct, frozen=True):
     breaks: frozenset[str]
     """Checks of which at least one must break."""
     faults: frozenset[Fault]
-    """The trouble in which it shows; the explorer gives each seed a subset."""
-    within_seeds: int = 200
+    """The trouble in which it shows."""
+    options: Mapping[str, Any] = {}
+    """What else the world should be like."""
+    within_seeds: int = 100
+
+    def world(self, name: str) -> dict[str, Any]:
+        """Options of the worlds in which the explorer looks for it."""
+        return {"faults": self.faults, "intense": True, "without": name, **self.options}
 
 
 @contextmanager
@@ -109,18 +116,32 @@ def _lagging_absence_is_proof() -> Patches:
 def _no_fencing() -> Patches:
     record = plan.Plan.record
 
-    def naive(self: plan.Plan, operation: Any) -> None:
-        """As if nobody had looked at epoch and sequence number: the change is made to follow what is stored."""
+    def naive(self: plan.Plan, operation: Record) -> None:
+        """The last one to write wins: what comes late is made to follow what is stored."""
         order = operation.change.order
-        entry = self._open_orders.get(order.id)
-        step = self.steps.get(order.id)
+        step, entry = self.steps.get(order.id), self._open_orders.get(order.id)
         stored = step.order if step else entry.order if entry else None
-        if stored is not None and (stored.lease_epoch, stored.seq) != (order.lease_epoch, order.seq):
-            moved = msgspec.structs.replace(order, lease_epoch=stored.lease_epoch)
-            operation.change = msgspec.structs.replace(operation.change, order=moved)
-        record(self, operation)
+        late = stored is not None and (stored.lease_epoch, stored.seq) != (
+            order.lease_epoch,
+            order.seq - len(operation.events),
+        )
+        record(self, _rebased(operation, stored) if late and stored is not None else operation)
 
     return [(plan.Plan, "record", naive)]
+
+
+def _rebased(operation: Record, stored: Order) -> Record:
+    """The change as if it had been made to the stored order."""
+    change, seq = operation.change, stored.seq
+    events, committed = [], []
+    for event, old in zip(change.events, operation.events, strict=True):
+        seq += 1
+        events.append(msgspec.structs.replace(event, seq=seq))
+        committed.append(msgspec.structs.replace(old, seq=seq, payload=encode_event(events[-1])))
+    order = msgspec.structs.replace(change.order, seq=seq, lease_epoch=stored.lease_epoch)
+    operation.change = msgspec.structs.replace(change, order=order, events=tuple(events))
+    operation.events = committed
+    return operation
 
 
 def _no_idempotency_key() -> Patches:
@@ -240,7 +261,7 @@ ABLATIONS: Mapping[str, Ablation] = {
         "A node that does not know the transaction is believed, however far behind it is.",
         _lagging_absence_is_proof,
         _DOUBLE,
-        _CHAIN | _WIRE,
+        frozenset({Fault.LAGGING_NODE, Fault.FROZEN_WORKER, Fault.KILL, Fault.DROPPED_TRANSACTION}),
     ),
     "no_fencing": Ablation(
         "A worker writes whether or not the order is still its own.",
@@ -272,8 +293,9 @@ ABLATIONS: Mapping[str, Ablation] = {
     "rate_limit_in_memory": Ablation(
         "Starts are counted in memory only.",
         _rate_limit_in_memory,
-        frozenset({"limits_are_never_exceeded"}),
-        _PROCESS,
+        frozenset({"limits_never_exceeded"}),
+        frozenset({Fault.KILL}),
+        {"rate_per_minute": 3, "orders": 8},
     ),
     "stream_without_replay": Ablation(
         "A socket gets what comes from now on.",

@@ -8,24 +8,29 @@ from bestex.orders.attempt import LIVE, AttemptState
 from bestex.orders.order import Finality
 from bestex.orders.status import Status
 from bestex.sim.evidence import Evidence, is_signed_by, ours, paid_by_pools
-from bestex.types import BPS, Mint
+from bestex.types import BPS, Mint, OrderId
 from bestex.venues.token import NATIVE_MINT
 
 
 def at_most_one_fill_per_order(evidence: Evidence) -> Iterator[str]:
     """Of all transactions whose memo names an order, at most one has succeeded; nor more for one client key."""
     filled = Counter(mine.order_id for mine in ours(evidence) if mine.succeeded)
-    keys: dict[tuple[str, str], int] = {}
     for order_id, count in filled.items():
         if count > 1:
             yield f"order {order_id} was filled {count} times"
-        order = evidence.stored.orders.get(order_id)
-        if order is not None and order.terms.client_order_id is not None:
-            key = (order.terms.user_id, order.terms.client_order_id)
-            keys[key] = keys.get(key, 0) + 1
-    for (user_id, name), orders in keys.items():
-        if orders > 1:
-            yield f"{orders} orders were filled for key {name} of {user_id}"
+    made_for: dict[tuple[str, str, str], set[str]] = {}
+    for posted in evidence.seen.record.posted:
+        key = (posted.user_id, posted.key_kind, posted.client_order_id)
+        made_for.setdefault(key, set()).update(posted.order_ids)
+    for order in evidence.stored.orders.values():
+        if order.terms.client_order_id is not None:
+            made_for.setdefault((order.terms.user_id, "client_order_id", order.terms.client_order_id), set()).add(
+                order.id
+            )
+    for (user_id, _, name), order_ids in made_for.items():
+        orders = sorted(order_id for order_id in order_ids if filled[OrderId(order_id)])
+        if len(orders) > 1:
+            yield f"{len(orders)} orders were filled for key {name} of {user_id}: {orders}"
 
 
 def stored_fill_is_chain_truth(evidence: Evidence) -> Iterator[str]:

@@ -7,6 +7,8 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from typing import TypeAlias
 
+from bestex.orders.events import Finalized
+from bestex.orders.order import Finality
 from bestex.orders.status import Status
 from bestex.sim.chain_checks import (
     at_most_one_fill_per_order,
@@ -48,8 +50,33 @@ def accepted_orders_present(evidence: Evidence) -> Iterator[str]:
         for order_id in acknowledged:
             if order_id not in stored.orders:
                 yield f"order {order_id} was acknowledged, and is not in the database"
-            elif stored.keys.get((posted.user_id, "client_order_id", posted.client_order_id)) != order_id:
+            elif stored.keys.get((posted.user_id, posted.key_kind, posted.client_order_id)) != order_id:
                 yield f"order {order_id} is not stored under its client's key {posted.client_order_id}"
+
+
+def unsound_requests_are_refused(evidence: Evidence) -> Iterator[str]:
+    """A request that breaks a rule makes no order."""
+    for posted in evidence.seen.record.posted:
+        if not posted.sound and posted.accepted:
+            yield f"order {posted.order_ids[0]} was accepted, and its request breaks a rule"
+
+
+def answers_are_true(evidence: Evidence) -> Iterator[str]:
+    """A look-up shows a status that the order has had, and its first events; no answer is one that nothing excuses.
+
+    Order and events may be read at different moments, so that the status need not be the last event's.
+    """
+    yield from evidence.seen.record.unexpected
+    for polled in evidence.seen.record.polled:
+        events = evidence.stored.events.get(OrderId(polled.order_id), [])
+        statuses = {str(stored.event.status) for stored in events}
+        if polled.seqs != list(range(1, len(polled.seqs) + 1)) or len(polled.seqs) > len(events):
+            yield f"order {polled.order_id} was shown with events {polled.seqs}, {len(events)} are stored"
+        if polled.status not in statuses:
+            yield f"order {polled.order_id} was shown as {polled.status}, which it never was"
+        final = any(isinstance(stored.event, Finalized) for stored in events)
+        if polled.finality == Finality.FINALIZED and not final:
+            yield f"order {polled.order_id} was shown as finalized, which it never was"
 
 
 def subscribers_saw_everything_once(evidence: Evidence) -> Iterator[str]:
@@ -120,9 +147,9 @@ def nothing_stays_claimed(evidence: Evidence) -> Iterator[str]:
 
 
 CHECKS: Sequence[Check] = (
-    accepted_orders_present, legal_edges, events_are_gap_free, orders_are_the_sum_of_their_events,
-    accepted_cancels_hold, retries_are_few_and_spaced, fatal_errors_end_the_order, at_most_one_fill_per_order,
-    stored_fill_is_chain_truth, fills_keep_their_terms, attempts_are_stored_before_sent, attempts_are_chain_truth,
-    balances_are_conserved, subscribers_saw_everything_once, limits_never_exceeded, nothing_stays_claimed,
-    no_secret_is_told, database_is_sound,
+    accepted_orders_present, unsound_requests_are_refused, answers_are_true, legal_edges, events_are_gap_free,
+    orders_are_the_sum_of_their_events, accepted_cancels_hold, retries_are_few_and_spaced, fatal_errors_end_the_order,
+    at_most_one_fill_per_order, stored_fill_is_chain_truth, fills_keep_their_terms, attempts_are_stored_before_sent,
+    attempts_are_chain_truth, balances_are_conserved, subscribers_saw_everything_once, limits_never_exceeded,
+    nothing_stays_claimed, no_secret_is_told, database_is_sound,
 )  # fmt: skip

@@ -79,12 +79,15 @@ class Weather:
         self.healed = False
 
     @classmethod
-    def draw(cls, draw: random.Random, allowed: Collection[Fault] | None = None) -> "Weather":
-        """A subset of the faults with weights of their own; `allowed` takes all others out and draws the same."""
+    def draw(cls, draw: random.Random, allowed: Collection[Fault] | None = None, *, intense: bool = False) -> "Weather":
+        """A subset of the faults with weights of their own; `allowed` takes all others out and draws the same.
+
+        `intense`: every allowed fault is there.
+        """
         weights = {}
         for fault in Fault:
             chosen, weight = draw.random() < _CHANCE_OF_EACH, draw.uniform(*_RANGES[fault])
-            if chosen and (allowed is None or fault in allowed):
+            if (chosen or intense) and (allowed is None or fault in allowed):
                 weights[fault] = weight
         return cls(weights)
 

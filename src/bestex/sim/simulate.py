@@ -90,7 +90,7 @@ def _simulate(seed: int, options: Options, folder: Path, logs: LogCapture, *, ke
     chance = Chance(seed)
     loop = SimLoop(chance.stream("schedule"), shuffle=options.shuffle)  # type: ignore[abstract]
     trace = Trace(loop.time, keep_all=keep_all)
-    weather = Weather.draw(chance.stream("weather"), options.faults)
+    weather = Weather.draw(chance.stream("weather"), options.faults, intense=options.intense)
     world = World(chance, weather, trace, folder, options)
     violations: list[Violation] = []
 
