@@ -266,7 +266,7 @@ ABLATIONS: Mapping[str, Ablation] = {
     "no_fencing": Ablation(
         "A worker writes whether or not the order is still its own.",
         _no_fencing,
-        _DOUBLE | {"events_are_gap_free", "legal_edges", "no_defect_is_logged", "everything_ends"},
+        _DOUBLE | {"orders_are_the_sum_of_their_events", "legal_edges", "retries_are_few_and_spaced"},
         _PROCESS | _WIRE | _CHAIN,
     ),
     "no_idempotency_key": Ablation(
@@ -306,7 +306,7 @@ ABLATIONS: Mapping[str, Ablation] = {
     "acknowledge_before_commit": Ablation(
         "The order is acknowledged, then written.",
         _acknowledge_before_commit,
-        frozenset({"accepted_orders_present", "everything_ends"}),
+        frozenset({"accepted_orders_present", "answers_are_true"}),
         _PROCESS,
     ),
     "leases_never_end": Ablation(

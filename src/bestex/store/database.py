@@ -66,6 +66,15 @@ def connect_writer(path: Path, vfs: str | None) -> apsw.Connection:
     return connection
 
 
+def settle(connection: apsw.Connection) -> None:
+    """Make everything last that is in the log.
+
+    A process that was killed between a write to the log and its sync leaves a commit that the next one can read and a
+    power cut can take: nothing may be said on the strength of it before it is synced.
+    """
+    connection.execute("PRAGMA wal_checkpoint(FULL)").fetchall()
+
+
 def connect_reader(path: Path, vfs: str | None) -> apsw.Connection:
     """A connection that reads what is committed. Raises StoreUnavailable."""
     with reachable():

@@ -11,7 +11,7 @@ import apsw
 from bestex.errors import StoreUnavailable
 from bestex.ports import Committed
 from bestex.store.commit import Batcher, Operation
-from bestex.store.database import connect_reader, connect_writer
+from bestex.store.database import connect_reader, connect_writer, reachable, settle
 from bestex.store.lock import ProcessLock
 from bestex.store.migrate import known_migrations, migrate
 from bestex.store.reader import Reader
@@ -37,6 +37,7 @@ class Session:
         self._threads: list[ThreadPoolExecutor] = []
         self._writing = write_executor or self._thread("write")
         self._reading = read_executor or self._thread("read")
+        self._batchers: list[Batcher[Any]] = []
         self.writer: Writer
         self.reader: Reader
         self.writes: Batcher[list[Committed]]
@@ -50,7 +51,7 @@ class Session:
             self.writer = await self.run_in_writer(self._open_writer)
             self.reader = await self.run_in_reader(self._open_reader)
         except BaseException:
-            await self._release()
+            self._drop()
             raise
         self.writes = Batcher(
             self.writer.run, executor=self._writing, monotonic_s=monotonic_s, most=_MOST, on_done=on_written
@@ -58,6 +59,7 @@ class Session:
         self.reads = Batcher(
             self.reader.run, executor=self._reading, monotonic_s=monotonic_s, most=_MOST, on_done=_ignore
         )
+        self._batchers += [self.writes, self.reads]
 
     async def close(self) -> None:
         """Finish what was asked for, and let go of the database."""
@@ -66,15 +68,13 @@ class Session:
         await self._release()
 
     def abandon(self) -> None:
-        """Let go of the database as a killed process does: nobody is answered, nothing is tidied up."""
-        self.writes.abandon()
-        self.reads.abandon()
-        for thread in self._threads:
-            thread.shutdown(cancel_futures=True)
-        for connection in self._connections:
-            connection.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1)
-            connection.close(force=True)
-        self._lock.release()
+        """Let go of the database as a killed process does: nobody is answered, nothing is tidied up.
+
+        Whatever has been opened so far, if it was not opened to the end.
+        """
+        for batcher in self._batchers:
+            batcher.abandon()
+        self._drop()
 
     async def run_in_writer(
         self, function: Callable[Given, Returned], *args: Given.args, **kwargs: Given.kwargs
@@ -102,8 +102,10 @@ class Session:
     def _open_writer(self) -> Writer:
         connection = connect_writer(self._path, self._vfs)
         self._connections.append(connection)
-        migrate(connection, known_migrations())
-        return Writer(connection)
+        with reachable():
+            migrate(connection, known_migrations())
+            settle(connection)
+            return Writer(connection)
 
     def _open_reader(self) -> Reader:
         connection = connect_reader(self._path, self._vfs)
@@ -111,12 +113,22 @@ class Session:
         return Reader(connection)
 
     async def _release(self) -> None:
-        # The writer last: whoever closes last empties the log into the database.
-        for connection in reversed(self._connections):
-            await self.run_in_writer(connection.close)
-        self._connections.clear()
+        try:
+            # The writer last: whoever closes last empties the log into the database.
+            while self._connections:
+                await self.run_in_writer(self._connections[-1].close)
+                self._connections.pop()
+        finally:
+            self._drop()
+
+    def _drop(self) -> None:
+        """Close what is still open, as it is."""
         for thread in self._threads:
-            thread.shutdown()
+            thread.shutdown(cancel_futures=True)
+        for connection in self._connections:
+            connection.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1)
+            connection.close(force=True)
+        self._connections.clear()
         self._lock.release()
 
 

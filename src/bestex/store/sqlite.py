@@ -51,14 +51,15 @@ class SqliteStore:
         self._vfs = vfs
         self._listeners: list[Callable[[Sequence[Committed]], None]] = []
         self._session: Session | None = None
+        self._opening: Session | None = None
         self.refused = 0
         """Writes that ended in an error, whether anyone waited for them or not."""
 
     async def open(self) -> None:
         """As `Store.open`. Raises StoreUnavailable, and ConfigError for a database of another version."""
-        session = Session(self._path, self._vfs, *self._executors)
+        session = self._opening = Session(self._path, self._vfs, *self._executors)
         await session.open(self._clock.monotonic_s, self._written)
-        self._session = session
+        self._session, self._opening = session, None
 
     async def close(self) -> None:
         """Finish what was asked for, and close. Does nothing when closed."""
@@ -68,7 +69,7 @@ class SqliteStore:
 
     def abandon(self) -> None:
         """Let go of the file as a killed process does: for simulations and tests of crashes."""
-        session, self._session = self._session, None
+        session, self._session, self._opening = self._session or self._opening, None, None
         if session is not None:
             session.abandon()
 
