@@ -100,6 +100,8 @@ class _Background:
     def __init__(self) -> None:
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._stopping = False
+        self.failure: str | None = None
+        """Which part has stopped by itself."""
         self.on_failure: Callable[[], None] = lambda: None
 
     def start(self, name: str, coroutine: Coroutine[Any, Any, None]) -> None:
@@ -125,6 +127,7 @@ class _Background:
     def _ended(self, task: asyncio.Task[None]) -> None:
         if not task.cancelled() and not self._stopping:
             _log.critical("a part of the engine has stopped", part=task.get_name(), exc_info=task.exception())
+            self.failure = f"the {task.get_name()} has stopped: {task.exception()}"
             self.on_failure()
 
 
@@ -139,6 +142,29 @@ class Ports(NamedTuple):
     signer: Signer
     tokens: Sequence[Token]
     pools: Sequence[Pubkey]
+
+
+class _Stop:
+    """The end of a process, from the moment when it is asked for: one deadline for all that has to be finished."""
+
+    def __init__(self, clock: Clock, within_s: float, actions: Sequence[Callable[[], None]]) -> None:
+        self._clock = clock
+        self._within_s = within_s
+        self._actions = actions
+        self._since_s: float | None = None
+
+    def begin(self) -> None:
+        """Begin nothing new, and tell those who listen."""
+        if self._since_s is None:
+            self._since_s = self._clock.monotonic_s()
+            for act in self._actions:
+                act()
+
+    async def drain(self, worker: Worker) -> None:
+        """Let a worker finish what it has in work, in the time that is left."""
+        self.begin()
+        assert self._since_s is not None
+        await worker.drain(max(0.0, self._within_s - (self._clock.monotonic_s() - self._since_s)))
 
 
 class Engines(NamedTuple):
@@ -236,7 +262,7 @@ def _worker(settings: Settings, ports: Ports, engine: Engine, name: str) -> Work
 
 
 @asynccontextmanager
-async def assembled(settings: Settings) -> AsyncIterator[tuple[Front, _Background]]:
+async def assembled(settings: Settings) -> AsyncIterator[tuple[Front, _Background, _Stop]]:
     """A working engine without its HTTP server. Ends by finishing the orders in work, as far as time allows."""
     clock, entropy = SystemClock(), SystemEntropy()
     metrics = Metrics(clock)
@@ -266,20 +292,29 @@ async def assembled(settings: Settings) -> AsyncIterator[tuple[Front, _Backgroun
         engines = compose(settings, ports, name, metrics=metrics, check=background.check)
         await engines.book.load()
         background.start("reconciler", engines.reconciler.run())
+        stop = _Stop(clock, settings.shutdown_s, [*(each.stop_claiming for each in engines.workers), bus.close])
         for worker in engines.workers:
             background.start("worker", worker.run())
-            exits.push_async_callback(worker.drain, settings.shutdown_s)
+            exits.push_async_callback(stop.drain, worker)
         exits.callback(background.expect_stop)
-        yield engines.front, background
+        yield engines.front, background, stop
 
 
 @asynccontextmanager
 async def running(settings: Settings) -> AsyncIterator[Running]:
-    """A serving engine in this event loop. Port 0 takes any free port. Raises ConfigError when the port is taken."""
+    """A serving engine in this event loop. Port 0 takes any free port.
+
+    Raises ConfigError when the port is taken, and at its end ClusterUnavailable if a part of the engine had failed.
+    """
     _make_data_dir(settings)
     with listen(settings) as listener:
-        async with assembled(settings) as (front, background):
-            server = make_server(create_app(front), settings)
+        async with assembled(settings) as (front, background, stop):
+
+            def begin_stop() -> None:
+                background.expect_stop()
+                stop.begin()
+
+            server = make_server(create_app(front), settings, begin_stop)
             background.on_failure = lambda: setattr(server, "should_exit", True)
             serving = asyncio.create_task(server.serve(sockets=[listener]))
             host, port = listener.getsockname()[:2]
@@ -292,10 +327,12 @@ async def running(settings: Settings) -> AsyncIterator[Running]:
             finally:
                 started.stop()
                 await serving
+        if background.failure is not None:
+            raise ClusterUnavailable(background.failure)
 
 
 def serve(settings: Settings, on_ready: Callable[[str], None] | None = None) -> None:
-    """Serve until SIGINT or SIGTERM. Raises ConfigError, StoreUnavailable."""
+    """Serve until SIGINT or SIGTERM. Raises ConfigError, StoreUnavailable, ClusterUnavailable."""
     configure_logs(settings)
     sys.setswitchinterval(_GIL_SWITCH_S)
 

@@ -220,7 +220,7 @@ class Served:
 async def served_in(directory: Path, **changes: Any) -> AsyncIterator[Served]:
     """A world with some settings changed, served."""
     async with world_in(directory, **changes) as world:
-        server = make_server(world.app, world.front.settings)
+        server = make_server(world.app, world.front.settings, lambda: None)
         with listen(world.front.settings) as listener:
             running = asyncio.create_task(server.serve(sockets=[listener]))
             try:

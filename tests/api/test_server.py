@@ -103,7 +103,7 @@ def test_the_grace_period_comes_from_the_settings() -> None:
     async def app(*_: object) -> None:
         raise NotImplementedError
 
-    assert make_server(app, Settings(shutdown_s=2.5)).config.timeout_graceful_shutdown == 3
+    assert make_server(app, Settings(shutdown_s=2.5), lambda: None).config.timeout_graceful_shutdown == 3
 
 
 async def test_the_api_works_on_the_fast_event_loop(tmp_path: Path) -> None:

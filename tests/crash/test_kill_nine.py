@@ -31,7 +31,7 @@ async def test_nothing_is_lost_told_twice_or_filled_twice(server: ServerProcess,
         for batch in range(KILLS):
             # New orders come in all the time: each kill meets some in every status.
             await traffic.begin(server.url, range(batch, ORDERS, KILLS))
-            await traffic.until_seen(draw.randrange(20, 140))
+            await traffic.until_seen(draw.randrange(20, 100))
             await asyncio.sleep(draw.uniform(0.0, 0.2))
             await server.kill()
             await server.start()

@@ -189,11 +189,6 @@ async def test_a_second_signal_ends_it_at_once(
         assert await left_in_work(data_dir) > 0, "handed back to the next start, as after a SIGKILL"
 
 
-@pytest.mark.xfail(
-    strict=True,
-    raises=AssertionError,
-    reason="uvicorn's shutdown says 1012 without a word before our stream can say more",
-)
 async def test_a_closed_socket_is_told_how_to_resume(make_server: StartServer) -> None:
     server = make_server(1.0)
     async with Traffic() as traffic:
@@ -205,9 +200,6 @@ async def test_a_closed_socket_is_told_how_to_resume(make_server: StartServer) -
         assert goodbye == (1012, f"the server stops; resume with fromSeq={len(listener.events) + 1}")
 
 
-@pytest.mark.xfail(
-    strict=True, raises=AssertionError, reason="the worker claims on while uvicorn waits for the slowest request"
-)
 async def test_a_client_that_dawdles_does_not_keep_it_claiming(make_server: StartServer, tmp_path: Path) -> None:
     server, data_dir = make_server(4.0), tmp_path / "data"
     async with Traffic() as traffic:

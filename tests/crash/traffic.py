@@ -76,9 +76,9 @@ class Traffic:
                 await asyncio.sleep(0.005)
 
     async def until_seen(self, more: int) -> None:
-        """Until so many more events have reached clients."""
+        """Until so many more events have reached clients, or there will be none."""
         target = self.seen + more
-        await self.until(lambda: self.seen >= target)
+        await self.until(lambda: self.seen >= target or self.ended == len(self._tasks))
 
     async def _trade(self, client: AsyncClient, number: int) -> None:
         order_id = await place(client, number)

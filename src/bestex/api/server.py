@@ -29,15 +29,16 @@ _WS_MESSAGE_BYTES = 4096
 _CLOSING_S = 12.0
 """A closing handshake is over by then (uvicorn gives it 10 s), or the peer is gone."""
 _STOPPING_S = 2.0
+_LAST_WORD_S = 0.5
 
 
-def make_server(app: App, settings: Settings) -> uvicorn.Server:
+def make_server(app: App, settings: Settings, on_stop: Callable[[], None]) -> uvicorn.Server:
     """A server for `await server.serve(sockets=[listen(settings)])`.
 
-    SIGINT, SIGTERM or `should_exit` stop it: WebSockets are closed with 1012, requests finished, for `shutdown_s` at
-    most; then `serve` returns.
+    SIGINT, SIGTERM or `should_exit` stop it: `on_stop` is called, WebSockets are closed with 1012, requests finished,
+    for `shutdown_s` at most; then `serve` returns.
     """
-    return _Server(_config(app, settings))
+    return _Server(_config(app, settings), on_stop)
 
 
 def listen(settings: Settings) -> socket.socket:
@@ -98,6 +99,14 @@ def loop_factory() -> Callable[[], AbstractEventLoop] | None:
 class _Server(uvicorn.Server):
     """Uvicorn's, but a signal that stopped it is not raised again: the engine behind has yet to finish its orders."""
 
+    def __init__(self, config: uvicorn.Config, on_stop: Callable[[], None]) -> None:
+        super().__init__(config)
+        self._on_stop = on_stop
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        self._on_stop()
+        await super().shutdown(sockets)
+
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
         if threading.current_thread() is not threading.main_thread():
@@ -152,8 +161,13 @@ class _StreamProtocol(WebSocketsSansIOProtocol):
             self._abort_in(_CLOSING_S)
 
     def shutdown(self) -> None:
-        super().shutdown()
-        self._abort_in(_STOPPING_S)
+        # The stream itself says where to go on: it has a moment for that.
+        self.loop.call_later(_LAST_WORD_S, self._shut_down)
+
+    def _shut_down(self) -> None:
+        if not self.transport.is_closing():
+            super().shutdown()
+            self._abort_in(_STOPPING_S)
 
     def connection_lost(self, exc: Exception | None) -> None:
         super().connection_lost(exc)

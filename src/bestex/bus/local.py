@@ -89,6 +89,12 @@ class LocalBus:
             if not watching:
                 del self._subscriptions[order_id]
 
+    def close(self) -> None:
+        """End all subscriptions: whoever reads one learns that the process stops."""
+        for watching in list(self._subscriptions.values()):
+            for subscription in tuple(watching):
+                subscription.close()
+
     def wake(self) -> None:
         """As `Bus.wake`: everybody who waits, or else the next who comes to wait."""
         waiting = [waiter for waiter in self._idle if not waiter.done()]

@@ -57,11 +57,15 @@ class Worker:
         finally:
             renewing.cancel()
 
-    async def drain(self, timeout_s: float) -> None:
-        """Stop claiming, and wait for the orders in work; what is not done by then is left to its lease."""
+    def stop_claiming(self) -> None:
+        """Begin no more orders."""
         self._draining = True
         self._bus.wake()
         self._slot_freed.set()
+
+    async def drain(self, timeout_s: float) -> None:
+        """Stop claiming, and wait for the orders in work; what is not done by then is left to its lease."""
+        self.stop_claiming()
         if self._in_work:
             _log.info("finishing the orders in work", orders=len(self._in_work))
             await asyncio.wait(self._in_work, timeout=timeout_s)

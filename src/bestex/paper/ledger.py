@@ -85,6 +85,8 @@ class Ledger:
     @property
     def wants_snapshot(self) -> bool:
         """Whether so much has changed that the next `append` should come with a snapshot."""
+        if self._path is None:
+            return False
         return self._unsnapped_bytes > _SNAPSHOT_BYTES or self._unsnapped_commits > _SNAPSHOT_COMMITS
 
     def open(self, *, recent_slots: int, recent_blocks: int) -> Contents | None:
@@ -120,7 +122,12 @@ class Ledger:
     def append(
         self, commit: Commit, records: Sequence[tuple[Signature, bytes]], changes: bytes, snapshot: Snapshot | None
     ) -> None:
-        """Make a commit durable: its packed records by signature, its packed writes."""
+        """Make a commit durable: its packed records by signature, its packed writes.
+
+        In memory, where no later process will go on from it, an empty commit needs no row.
+        """
+        if self._path is None and not records:
+            return
         db = self._open_db()
         with db:
             db.execute(_SQL["append"], self._row(commit, records, changes))

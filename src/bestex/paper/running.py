@@ -11,6 +11,11 @@ T = TypeVar("T")
 class Runner(Protocol):
     """Runs blocking calls one after the other, in the order in which they are asked for."""
 
+    @property
+    def in_place(self) -> bool:
+        """Whether a call is over before anybody else can run."""
+        ...
+
     async def run(self, call: Callable[[], T]) -> T: ...
 
     def close(self) -> None: ...
@@ -18,6 +23,8 @@ class Runner(Protocol):
 
 class InPlace:
     """Blocks the caller."""
+
+    in_place = True
 
     async def run(self, call: Callable[[], T]) -> T:
         return call()
@@ -28,6 +35,8 @@ class InPlace:
 
 class OneThread:
     """One thread beside the event loop."""
+
+    in_place = False
 
     def __init__(self, name: str) -> None:
         self._executor = ThreadPoolExecutor(max_workers=1, thread_name_prefix=name)

@@ -108,14 +108,14 @@ class Validator:
             await self.fork(1 + int(self._entropy.uniform(0, self._profile.fork_depth_blocks)), keep_pending=True)
         if self.chain.head.closes and self._happens(self._profile.skip_probability):
             return
-        await _uninterrupted(self._produce(closes=True))
+        await self._whole(self._produce(closes=True))
 
     async def fork(self, depth_blocks: int, *, keep_pending: bool = False) -> int:
         """Drop up to so many of the latest blocks, never finalized ones; returns how many were dropped.
 
         Their transactions are unknown again. `keep_pending`: they wait for another block instead of being lost.
         """
-        return await _uninterrupted(self._fork(depth_blocks, keep_pending))
+        return await self._whole(self._fork(depth_blocks, keep_pending))
 
     def submit(self, envelope: Envelope) -> None:
         """Take a transaction from the network; silent, whatever becomes of it. Raises ClusterUnavailable."""
@@ -174,7 +174,7 @@ class Validator:
         while True:
             await self._arrived.wait()
             self._arrived.clear()
-            await _uninterrupted(self._produce(closes=False))
+            await self._whole(self._produce(closes=False))
 
     async def _produce(self, *, closes: bool) -> None:
         async with self._producing:
@@ -282,6 +282,10 @@ class Validator:
             # Whether the disk has it is unknown now, and only a new process that reads the ledger can tell.
             self._failure = error
             self.check()
+
+    async def _whole(self, work: Coroutine[Any, Any, T]) -> T:
+        """Await `work` to its end even when canceled meanwhile."""
+        return await (work if self._runner.in_place else _uninterrupted(work))
 
     def _happens(self, probability: float) -> bool:
         if probability in (0.0, 1.0):

@@ -18,7 +18,7 @@ from bestex.sim.chain import SimChain
 from bestex.sim.chance import Chance
 from bestex.sim.clients import Clients
 from bestex.sim.cuts import Cut, Cuts, Plan, no_cuts
-from bestex.sim.disk import Disk
+from bestex.sim.disk import Disk, PowerLost
 from bestex.sim.evidence import Balances, Evidence, Limits, Seen, collect, secret_forms
 from bestex.sim.faults import Fault, Weather
 from bestex.sim.loop import Group, outside
@@ -86,6 +86,7 @@ class World:
         self.calls = 0
         self._crash_in: int | None = None
         self._cut_power = False
+        self._writes_left = 0
         self._down = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
         self.chain: SimChain
@@ -146,6 +147,7 @@ class World:
         self.trace.note("world", "heals")
         self.disk.full = False
         self._crash_in = None
+        self._spare_disk()
         if self.node is not None:
             for group in self.node.worker_groups:
                 group.thaw()
@@ -177,6 +179,7 @@ class World:
         self._incarnations += 1
         name = f"node{self._incarnations}"
         self._down.clear()
+        self.disk.revive()
         node = self.node = Node(self._site(), name, self._cuts_of)
         self.trace.note("world", f"{name} starts")
         booting = node.group.start(node.boot())
@@ -203,6 +206,7 @@ class World:
         asyncio.get_running_loop().call_soon(self._bury, node, power, context=outside())
 
     def _bury(self, node: Node, power: bool) -> None:
+        self._spare_disk()
         node.crash()
         if power:
             self.disk.power_cut(self.chance.stream(f"power {node.name}"))
@@ -265,14 +269,29 @@ class World:
                 act(draw)
 
     def _kill(self, draw: random.Random) -> None:
-        if draw.random() < 0.3:
-            self.crash("killed")
-        else:
-            self._crash_in = draw.randrange(1, 60)
+        """At this very moment, at one of the next calls, or in the middle of one of the next writes."""
+        match draw.randrange(3):
+            case 0:
+                self.crash("killed")
+            case 1:
+                self._crash_in = draw.randrange(1, 60)
+            case _:
+                self._writes_left = draw.randrange(1, 120)
+                self.disk.on_write = self.disk.on_sync = self._on_write
 
     def _lose_power(self, draw: random.Random) -> None:
         self._cut_power = True
         self._kill(draw)
+
+    def _on_write(self, moment: str, file: str) -> None:
+        self._writes_left -= 1
+        if self._writes_left <= 0:
+            self._spare_disk()
+            self.crash(f"{moment} a write to {Path(file).name}")
+            raise PowerLost("stopped in the middle of a write")
+
+    def _spare_disk(self) -> None:
+        self.disk.on_write = self.disk.on_sync = None
 
     def _fill_disk(self, draw: random.Random) -> None:
         self.disk.full = True

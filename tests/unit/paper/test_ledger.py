@@ -163,9 +163,9 @@ def test_all_changes_since_the_snapshot_are_read(tmp_path: Path) -> None:
     ledger.close()
 
 
-def test_asks_for_a_snapshot_now_and_then(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_asks_for_a_snapshot_now_and_then(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(module, "_SNAPSHOT_COMMITS", 3)
-    ledger = begun(None)
+    ledger = begun(tmp_path / "paper.db")
     wanted = []
     for seq in range(1, 6):
         append(ledger, seq, snapshot=Snapshot(4, {ONE: account(4)}, 0) if seq == 5 else None)
@@ -174,6 +174,7 @@ def test_asks_for_a_snapshot_now_and_then(monkeypatch: pytest.MonkeyPatch) -> No
     append(ledger, 6)
     wanted.append(ledger.wants_snapshot)
     assert wanted == [False, False, False, True, False, True]
+    ledger.close()
 
 
 def test_dropped_commits_are_gone(tmp_path: Path) -> None:
