@@ -41,7 +41,9 @@ def sim(
     ] = None,
     intense: Annotated[bool, typer.Option("--intense", help="Each seed has all of these faults, not some.")] = False,
     orders: Annotated[int, typer.Option(min=1, help="Orders in each world.")] = Options().orders,
-    rage: Annotated[float, typer.Option(min=1.0, help="Virtual seconds until the world heals.")] = Options().rage_s,
+    rage: Annotated[
+        float | None, typer.Option(min=1.0, help="Virtual seconds until the world heals; else each seed draws its own.")
+    ] = None,
     without: Annotated[str | None, typer.Option(help="Take this safeguard out, to see what it is for.")] = None,
     replay: Annotated[int | None, typer.Option(metavar="SEED", help="Run one seed and show how it ended.")] = None,
     trace: Annotated[bool, typer.Option("--trace", help="With --replay: show everything that happened.")] = False,
@@ -128,7 +130,9 @@ def _command(seed: int, options: Options) -> str:
     words = ["bestex", "sim", "--replay", str(seed), "--trace"]
     if options.faults is not None:
         words += ["--faults", ",".join(sorted(options.faults)) or "none"]
-    words += ["--orders", str(options.orders), "--rage", f"{options.rage_s:g}"]
+    words += ["--orders", str(options.orders)]
+    if options.rage_s is not None:
+        words += ["--rage", f"{options.rage_s:g}"]
     if options.intense:
         words.append("--intense")
     if options.without is not None:

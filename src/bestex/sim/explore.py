@@ -90,6 +90,8 @@ def shrink(report: Report, options: Options, tried: Callable[[Options], None] = 
             small = candidate
     while small.orders > 1 and fails(fewer := msgspec.structs.replace(small, orders=small.orders // 2)):
         small = fewer
-    while small.rage_s > 5.0 and fails(shorter := msgspec.structs.replace(small, rage_s=small.rage_s / 2)):
-        small = shorter
+    rage_s = report.rage_s
+    small = msgspec.structs.replace(small, rage_s=rage_s)
+    while rage_s > 5.0 and fails(shorter := msgspec.structs.replace(small, rage_s=rage_s / 2)):
+        small, rage_s = shorter, rage_s / 2
     return small

@@ -10,6 +10,7 @@ import heapq
 import random
 from collections.abc import Callable, Coroutine
 from concurrent.futures import Executor
+from contextlib import suppress
 from contextvars import Context, ContextVar, copy_context
 from itertools import count
 from typing import Any, TypeVar, TypeVarTuple
@@ -236,8 +237,12 @@ class SimLoop(asyncio.AbstractEventLoop):
         return self._closed
 
     def close(self) -> None:
-        """Let go of everything."""
+        """Let go of everything. Killed tasks are unwound now, when it has no effect any more."""
         self._closed = True
+        for task in self._kept:
+            if not task.done():
+                with suppress(Exception):
+                    task.get_coro().close()
         self._ready.clear()
         self._timers.clear()
         self._kept.clear()

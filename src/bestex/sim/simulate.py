@@ -21,6 +21,8 @@ from bestex.sim.trace import Trace
 from bestex.sim.world import Options, World
 
 _settled = False
+_GARBAGE = 200_000
+"""Objects made since the last collection, about ten runs' worth."""
 
 _MEMORY = Path("/dev/shm")  # noqa: S108 - a folder of our own is made in it
 """Files that are only ever simulated need no real disk, where there is a place without one."""
@@ -39,6 +41,7 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     seed: int
     trace_hash: str
     virtual_s: float
+    rage_s: float
     steps: int
     calls: int
     crashes: int
@@ -80,7 +83,8 @@ def _undisturbed() -> Iterator[None]:
     finally:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", RuntimeWarning)  # coroutines that were killed before they began
-            gc.collect()
+            if gc.get_count()[0] > _GARBAGE:
+                gc.collect()
         sys.unraisablehook = told
         if enabled:
             gc.enable()
@@ -115,6 +119,7 @@ def _simulate(seed: int, options: Options, folder: Path, logs: LogCapture, *, ke
         seed=seed,
         trace_hash=trace.hash,
         virtual_s=loop.time(),
+        rage_s=world.rage_s,
         steps=loop.steps,
         calls=world.calls,
         crashes=world.crashes,

@@ -34,6 +34,8 @@ PAIRS = frozenset({("SOL", "USDC"), ("JUP", "SOL")})
 WALLET = Keypair.from_seed(bytes(range(32)))
 END_WITHIN_S = 400.0
 """Virtual seconds in which everything must have ended once the world has healed."""
+LENGTHS_S = (60.0, 60.0, 60.0, 300.0, 300.0, 1_500.0)
+"""Short runs are dense: much happens to each order. In long ones things wait, expire and are forgotten."""
 _RESTART_S = (0.2, 8.0)
 _POLL_S = 0.5
 
@@ -44,8 +46,8 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     orders: int = 6
     faults: frozenset[Fault] | None = None
     """None: whatever the seed draws."""
-    rage_s: float = 60.0
-    """Virtual seconds until the world heals."""
+    rage_s: float | None = None
+    """Virtual seconds until the world heals; None: the seed draws one of `LENGTHS_S`."""
     workers: int = 2
     concurrency: int = 3
     rate_per_minute: int = 30
@@ -65,6 +67,7 @@ class World:
         self.weather = weather
         self.trace = trace
         self.options = options
+        self.rage_s = options.rage_s or chance.stream("length").choice(LENGTHS_S)
         self.clock = MachineClock()
         self.disk = Disk(folder, f"bestex-sim-{chance.seed}")
         self.record = ClientRecord()
@@ -75,6 +78,7 @@ class World:
             concurrency=options.concurrency,
             rate_per_minute=options.rate_per_minute,
             lease_s=10.0,
+            poll_s=5.0,
             shutdown_s=5.0,
         )
         self.database = folder / "bestex.db"
@@ -104,8 +108,8 @@ class World:
         self.clients = Clients(self, self.record, self.weather, self.chance, self.trace, sorted(PAIRS))
         self._tasks = [asyncio.create_task(self.chain.run()), asyncio.create_task(self._supervise())]
         self._tasks += [asyncio.create_task(self._strike(fault, act)) for fault, act in self._nemeses().items()]
-        trading = asyncio.create_task(self.clients.run(self.options.orders, self.options.rage_s * 0.6))
-        await self.clock.sleep(self.options.rage_s)
+        trading = asyncio.create_task(self.clients.run(self.options.orders, self.rage_s * 0.6))
+        await self.clock.sleep(self.rage_s)
         self._heal()
         ended = await self._wait_for_the_end(trading)
         if not ended:
@@ -260,10 +264,10 @@ class World:
         }
 
     async def _strike(self, fault: Fault, act: Callable[[random.Random], None]) -> None:
-        """Again and again, at the rate of the weather, until the world heals."""
+        """Again and again, as often as the weather says, until the world heals."""
         draw = self.chance.stream(fault.value)
-        while (per_minute := self.weather.weight(fault)) > 0.0:
-            await self.clock.sleep(draw.expovariate(per_minute / 60.0))
+        while (in_a_run := self.weather.weight(fault)) > 0.0:
+            await self.clock.sleep(draw.expovariate(in_a_run / self.rage_s))
             if not self.weather.healed and self.node is not None and not self.node.group.dead:
                 self.trace.fault(fault)
                 act(draw)
