@@ -6,7 +6,7 @@ PYTHON ?= python3
 BIN := $(VENV)/bin
 ARGS ?=
 
-.PHONY: help demo serve test check format bench clean
+.PHONY: help demo serve test sim check format bench clean
 
 help: ## list the targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -34,6 +34,9 @@ serve: $(VENV)/run.stamp ## the server on SQLite and the paper cluster
 
 test: check ## all tests and checks
 	$(BIN)/pytest -n auto $(ARGS)
+
+sim: $(VENV)/run.stamp ## about a minute of simulated worlds: crashes, forks, power cuts (ARGS='--seeds 0:10000')
+	@$(BIN)/bestex sim --seeds 0:400 $(ARGS)
 
 check: $(VENV)/dev.stamp ## ruff, mypy --strict, import-linter
 	$(BIN)/ruff check .

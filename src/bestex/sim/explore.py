@@ -7,6 +7,7 @@ from concurrent.futures import ProcessPoolExecutor
 
 import msgspec
 
+from bestex.sim.ablations import ABLATIONS
 from bestex.sim.cuts import Cut
 from bestex.sim.faults import Fault
 from bestex.sim.simulate import Report, simulate
@@ -65,14 +66,28 @@ def _run(seeds: Sequence[int], options: Options) -> list[Report]:
     return [simulate(seed, options) for seed in seeds]
 
 
-def cut_every_call(seed: int, options: Options) -> Iterator[tuple[NthCall, Report]]:
-    """One order without other trouble, and each of its port calls in turn cut in each way."""
-    options = msgspec.structs.replace(options, orders=1, faults=frozenset())
-    calls = simulate(seed, options).calls
-    for number in range(1, calls + 1):
+def one_order(options: Options) -> Options:
+    """The world of one order without any trouble."""
+    return msgspec.structs.replace(options, orders=1, faults=frozenset())
+
+
+def cut_every_call(seed: int, options: Options, numbers: Sequence[int] = ()) -> Iterator[tuple[NthCall, Report]]:
+    """One order without other trouble, and each of its port calls, or those of `numbers`, cut in each way."""
+    options = one_order(options)
+    for number in numbers or range(1, simulate(seed, options).calls + 1):
         for cut in _CUTS:
             plan = NthCall(number, cut)
             yield plan, simulate(seed, msgspec.structs.replace(options, plan=plan))
+
+
+def first_break(name: str) -> Report | None:
+    """The first seed that shows why a safeguard is needed; None if none does within the bound of the ablation."""
+    ablation = ABLATIONS[name]
+    for seed in range(ablation.within_seeds):
+        report = simulate(seed, Options(**ablation.world(name)))
+        if any(violation.check in ablation.breaks for violation in report.violations):
+            return report
+    return None
 
 
 def shrink(report: Report, options: Options, tried: Callable[[Options], None] = lambda _: None) -> Options:

@@ -15,7 +15,20 @@ from tests.unit.client.samples import ORDER_ID, PROBLEM, encode, payloads
 
 from .conftest import Outcome, start
 
-COMMANDS = ["serve", "demo", "order", "watch", "orders", "cancel", "quote", "pools", "tokens", "config", "venues"]
+COMMANDS = [
+    "serve",
+    "demo",
+    "order",
+    "watch",
+    "orders",
+    "cancel",
+    "quote",
+    "pools",
+    "tokens",
+    "config",
+    "venues",
+    "sim",
+]
 Run = Callable[..., Outcome]
 
 

@@ -5,7 +5,6 @@ import gc
 import random
 import weakref
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from itertools import count
 from pathlib import Path
 
@@ -14,26 +13,12 @@ import pytest
 
 from bestex.errors import OrderNotFound, StoreUnavailable
 from bestex.sim.disk import Disk, PowerLost
-from bestex.store.commit import InlineExecutor
 from bestex.store.migrate import known_migrations, migrate
 from bestex.store.sqlite import SqliteStore
 from bestex.types import OrderId
-from tests.support.clock import VirtualClock
-from tests.support.orders import keys, pending
+from tests.support.disk import accept, disk_in, open_store
+from tests.support.orders import pending
 from tests.support.sqlite import writing_connection
-
-_names = count()
-_executor = InlineExecutor()
-
-
-@contextmanager
-def disk_in(folder: Path) -> Iterator[Disk]:
-    folder.mkdir(exist_ok=True)
-    disk = Disk(folder, f"test-disk-{next(_names)}")
-    try:
-        yield disk
-    finally:
-        disk.close()
 
 
 @pytest.fixture
@@ -43,23 +28,6 @@ def disk(tmp_path: Path) -> Iterator[Disk]:
 
 
 # --- under the store --------------------------------------------------------------------------------------------------
-
-
-async def open_store(disk: Disk, folder: Path) -> SqliteStore:
-    store = SqliteStore(
-        folder / "orders.db",
-        clock=VirtualClock(),
-        vfs=disk.vfs,
-        write_executor=_executor,
-        read_executor=_executor,
-    )
-    await store.open()
-    return store
-
-
-async def accept(store: SqliteStore, number: int) -> OrderId:
-    order, event = pending(number, user_id="u" * (number * 37 % 3000 + 1))
-    return (await store.accept(order, event, keys(client_order_id=str(number)))).order.id
 
 
 def stop_at(disk: Disk, call: int, moment: str) -> None:
@@ -192,6 +160,11 @@ async def test_the_same_seed_gives_the_same(tmp_path: Path) -> None:
         assert once == again
 
 
+async def accept_many(store: SqliteStore, accepted: list[OrderId]) -> None:
+    while len(accepted) < 1_000:
+        accepted.append(await accept(store, len(accepted) + 1))
+
+
 @pytest.mark.parametrize("trouble", ["full", "sync_fails"])
 async def test_a_disk_in_trouble(disk: Disk, tmp_path: Path, trouble: str) -> None:
     store = await open_store(disk, tmp_path / "disk")
@@ -199,8 +172,7 @@ async def test_a_disk_in_trouble(disk: Disk, tmp_path: Path, trouble: str) -> No
     setattr(disk, trouble, True)
     # The log is written over from its start after it was settled: only then does it grow.
     with pytest.raises(StoreUnavailable, match="disk"):
-        while len(accepted) < 1_000:
-            accepted.append(await accept(store, len(accepted) + 1))
+        await accept_many(store, accepted)
     refused = len(accepted) + 1
     with pytest.raises(OrderNotFound):
         await store.order(pending(refused)[0].id)
@@ -230,32 +202,6 @@ async def test_without_power_nothing_works_until_it_is_back(disk: Disk, tmp_path
     store = await open_store(disk, tmp_path / "disk")
     assert [order.id for order in await store.active(9)] == [first]
     await store.close()
-
-
-async def test_what_is_acknowledged_after_a_kill_survives_a_power_cut(tmp_path: Path) -> None:
-    """Killed between write and sync: the successor finds the order, acknowledges the retry, and the power goes."""
-    for seed in range(10):
-        folder = tmp_path / str(seed)
-        with disk_in(folder) as disk:
-            store = await open_store(disk, folder)
-            await accept(store, 1)
-            disk.on_sync = stop
-            with pytest.raises(StoreUnavailable):
-                await accept(store, 2)
-            store.abandon()
-            disk.on_sync = None
-            disk.revive()
-            store = await open_store(disk, folder)
-            again = await accept(store, 2)
-            store.abandon()
-            disk.power_cut(random.Random(seed))
-            store = await open_store(disk, folder)
-            assert (await store.order(again)).id == again
-            store.abandon()
-
-
-def stop(_moment: str, _name: str) -> None:
-    raise PowerLost("here")
 
 
 # --- under SQLite alone -----------------------------------------------------------------------------------------------

@@ -13,7 +13,8 @@ T = TypeVar("T")
 
 
 def run(main: Coroutine[Any, Any, T], *, seed: int = 1, shuffle: float = 1.0, most_steps: int = 100_000) -> T:
-    return SimLoop(random.Random(seed), shuffle=shuffle, most_steps=most_steps).run(main)
+    loop = SimLoop(random.Random(seed), shuffle=shuffle, most_steps=most_steps)  # type: ignore[abstract]
+    return loop.run(main)
 
 
 async def sleep(seconds: float) -> None:
@@ -90,7 +91,7 @@ def test_an_exception_that_nobody_handles_is_kept() -> None:
         await asyncio.wait({task})
         del task
 
-    loop = SimLoop(random.Random(1))
+    loop = SimLoop(random.Random(1))  # type: ignore[abstract]
     loop.run(main())
     assert [type(fault["exception"]) for fault in loop.faults] == [ZeroDivisionError, ZeroDivisionError]
 
