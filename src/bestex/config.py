@@ -38,7 +38,7 @@ Seconds = Annotated[float, Meta(gt=0)]
 
 SECRETS = frozenset({"wallet_secret"})
 
-_NOT_SETTINGS = frozenset({"config", "url", "user", "traceback", "programs_dir"})
+_NOT_SETTINGS = frozenset({"config", "url", "user", "traceback", "programs_dir", "pythons"})
 """BESTEX_* variables that mean something else: to the command line, to the tests."""
 
 
@@ -72,6 +72,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     """After this time without a sign of life, another worker may take over an order."""
     poll_s: Seconds = 1.0
     """How often an idle worker looks for work without being woken."""
+    reconcile_s: Seconds = 1.0
+    """How often confirmed orders are looked at until they are final."""
     resend_s: Seconds = 2.0
     """How often the same signed bytes are sent again while they can land."""
     status_poll_s: Seconds = 0.5

@@ -51,8 +51,6 @@ switches they would wait that long for it at every statement."""
 _GC_THRESHOLD = 50_000
 """Objects more than were freed before a collection; Python's own 700 cost a tenth of the time under load."""
 
-_RECONCILE_S = 1.0
-
 
 class SystemClock:
     """The machine's own time."""
@@ -242,7 +240,12 @@ def compose(
         book=book,
         workers=[_worker(settings, ports, engine, f"{name}/{number}") for number in range(1, workers + 1)],
         reconciler=Reconciler(
-            f"{name}/reconciler", store=store, cluster=cluster, bus=bus, clock=clock, interval_s=_RECONCILE_S
+            f"{name}/reconciler",
+            store=store,
+            cluster=cluster,
+            bus=bus,
+            clock=clock,
+            interval_s=settings.reconcile_s,
         ),
     )
 

@@ -60,10 +60,10 @@ def test_any_one_call_may_be_the_last_one(part: int) -> None:
     assert crashes >= 2 * (whole.calls // _PARTS)
 
 
-def hashes(hash_seed: str) -> list[str]:
+def hashes(hash_seed: str, python: str = sys.executable) -> list[str]:
     environment = os.environ | {"PYTHONHASHSEED": hash_seed}
     ran = subprocess.run(
-        [sys.executable, "-c", _HASHES], env=environment, capture_output=True, text=True, check=True, timeout=300
+        [python, "-c", _HASHES], env=environment, capture_output=True, text=True, check=True, timeout=300
     )
     return ran.stdout.split()
 
@@ -73,3 +73,13 @@ def test_the_same_seed_is_the_same_world_in_every_process() -> None:
     assert len(one) == len(_SAME)
     assert one == other
     assert len(set(one)) == len(one)
+
+
+def test_the_same_seed_is_the_same_world_on_every_python() -> None:
+    """BESTEX_PYTHONS names interpreters that have this project installed, with colons between them."""
+    others = os.environ.get("BESTEX_PYTHONS")
+    if not others:
+        pytest.skip("BESTEX_PYTHONS names no other interpreters")
+    here = hashes("1")
+    for python in others.split(":"):
+        assert hashes("2", python) == here, python

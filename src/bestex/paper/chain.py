@@ -190,9 +190,11 @@ class Chain:
                 link.undo = None
 
     def _reach(self, commitment: Commitment, slot: Slot) -> None:
-        reached = next((link.commit for link in reversed(self._links) if link.commit.slot <= slot), None)
-        self._reached[commitment] = reached or self._links[0].commit
-        limit = self._reached[commitment]
+        links = self._links
+        at = len(links) - 1
+        while at > 0 and links[at].commit.slot > slot:
+            at -= 1
+        limit = self._reached[commitment] = links[at].commit
         if limit.closes:
             self._closed[commitment] = limit
         elif self._closed[commitment].seq > limit.seq:

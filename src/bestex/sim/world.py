@@ -34,7 +34,7 @@ PAIRS = frozenset({("SOL", "USDC"), ("JUP", "SOL")})
 WALLET = Keypair.from_seed(bytes(range(32)))
 END_WITHIN_S = 400.0
 """Virtual seconds in which everything must have ended once the world has healed."""
-LENGTHS_S = (60.0, 60.0, 60.0, 300.0, 300.0, 1_500.0)
+LENGTHS_S = (60.0, 60.0, 60.0, 300.0, 300.0, 3_000.0)
 """Short runs are dense: much happens to each order. In long ones things wait, expire and are forgotten."""
 _RESTART_S = (0.2, 8.0)
 _POLL_S = 0.5
@@ -79,6 +79,7 @@ class World:
             rate_per_minute=options.rate_per_minute,
             lease_s=10.0,
             poll_s=5.0,
+            reconcile_s=4.0,
             shutdown_s=5.0,
         )
         self.database = folder / "bestex.db"

@@ -395,6 +395,8 @@ async def test_a_canceled_run_leaves_disk_and_memory_as_one(tmp_path: Path) -> N
     """Cancellation while the ledger writes: the commit is finished first."""
 
     class Slow:
+        in_place = False
+
         def __init__(self) -> None:
             self.reached, self.go = asyncio.Event(), asyncio.Event()
             self.held = False
@@ -436,6 +438,7 @@ async def test_a_canceled_run_leaves_disk_and_memory_as_one(tmp_path: Path) -> N
 
 async def test_a_failing_ledger_stops_everything(tmp_path: Path) -> None:
     class Broken:
+        in_place = True
         fails = False
 
         async def run(self, call: Callable[[], T]) -> T:
