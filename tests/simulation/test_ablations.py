@@ -2,25 +2,19 @@
 
 import pytest
 
+from bestex.sim import explore
 from bestex.sim.ablations import ABLATIONS
-from bestex.sim.explore import first_break
 from bestex.sim.simulate import simulate
 from bestex.sim.world import Options
 
 
 @pytest.mark.parametrize("name", ABLATIONS)
-def test_without_it_a_promise_breaks(name: str) -> None:
+def test_without_it_a_promise_breaks_and_with_it_the_same_world_is_sound(name: str) -> None:
     ablation = ABLATIONS[name]
-    found = first_break(name)
+    found = explore.first_break(name)
     assert found is not None, f"{ablation.within_seeds} seeds have not shown what {name} is wrong with"
     broken = {violation.check for violation in found.violations}
     assert broken & ablation.breaks
-
-
-@pytest.mark.parametrize("name", ABLATIONS)
-def test_with_it_the_same_world_is_sound(name: str) -> None:
-    found = first_break(name)
-    assert found is not None
     whole = {option: value for option, value in ABLATIONS[name].world(name).items() if option != "without"}
     assert simulate(found.seed, Options(**whole)).violations == []
 

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable, Coroutine
+from contextvars import copy_context
 from typing import Any, Generic, TypeVar
 
 from bestex.ports import Clock
@@ -18,6 +19,8 @@ class Fresh(Generic[T]):
         self._max_age_s = max_age_s
         self._value: tuple[T, float] | None = None
         self._reading: asyncio.Task[T] | None = None
+        self._context = copy_context()
+        """A reading is nobody's own: it must not end with the one who asked first."""
 
     def is_fresh(self) -> bool:
         """Whether `get` will answer at once."""
@@ -28,7 +31,7 @@ class Fresh(Generic[T]):
         if self._value is not None and self.is_fresh():
             return self._value[0]
         if self._reading is None:
-            self._reading = asyncio.create_task(self._refresh())
+            self._reading = asyncio.get_running_loop().create_task(self._refresh(), context=self._context)
             self._reading.add_done_callback(self._done)
         # Shielded: one asker who gives up must not spoil it for the others.
         return await asyncio.shield(self._reading)

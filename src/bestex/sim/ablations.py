@@ -243,6 +243,8 @@ _WIRE = frozenset({Fault.LOST_ANSWER, Fault.LOST_REQUEST, Fault.LATE_ANSWER, Fau
 _CHAIN = frozenset({Fault.SKIPPED_SLOT, Fault.DROPPED_TRANSACTION, Fault.FORK})
 _PROCESS = frozenset({Fault.KILL, Fault.POWER_CUT, Fault.FROZEN_WORKER})
 _DOUBLE = frozenset({"at_most_one_fill_per_order", "attempts_are_stored_before_sent", "stored_fill_is_chain_truth"})
+_BUSY = {"orders": 16, "concurrency": 10, "rate_per_minute": 100, "rage_s": 60.0}
+"""Much in work whenever something goes wrong."""
 
 ABLATIONS: Mapping[str, Ablation] = {
     "send_before_store": Ablation(
@@ -261,13 +263,15 @@ ABLATIONS: Mapping[str, Ablation] = {
         "A node that does not know the transaction is believed, however far behind it is.",
         _lagging_absence_is_proof,
         _DOUBLE,
-        frozenset({Fault.LAGGING_NODE, Fault.FROZEN_WORKER, Fault.KILL, Fault.DROPPED_TRANSACTION}),
+        frozenset({Fault.LAGGING_NODE, Fault.FROZEN_WORKER}),
+        {**_BUSY, "workers": 1},
     ),
     "no_fencing": Ablation(
         "A worker writes whether or not the order is still its own.",
         _no_fencing,
         _DOUBLE | {"orders_are_the_sum_of_their_events", "legal_edges", "retries_are_few_and_spaced"},
-        _PROCESS | _WIRE | _CHAIN,
+        frozenset({Fault.FROZEN_WORKER, Fault.LOST_ANSWER, Fault.LATE_ANSWER}),
+        _BUSY,
     ),
     "no_idempotency_key": Ablation(
         "A repeated request makes another order.",

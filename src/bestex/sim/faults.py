@@ -82,11 +82,13 @@ class Weather:
     def draw(cls, draw: random.Random, allowed: Collection[Fault] | None = None, *, intense: bool = False) -> "Weather":
         """A subset of the faults with weights of their own; `allowed` takes all others out and draws the same.
 
-        `intense`: every allowed fault is there.
+        `intense`: every allowed fault is there, and at least half as strong as it can be.
         """
         weights = {}
         for fault in Fault:
-            chosen, weight = draw.random() < _CHANCE_OF_EACH, draw.uniform(*_RANGES[fault])
+            least, most = _RANGES[fault]
+            chosen = draw.random() < _CHANCE_OF_EACH
+            weight = draw.uniform((least + most) / 2 if intense else least, most)
             if (chosen or intense) and (allowed is None or fault in allowed):
                 weights[fault] = weight
         return cls(weights)

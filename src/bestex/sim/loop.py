@@ -111,7 +111,8 @@ class SimLoop(asyncio.AbstractEventLoop):
         self._order = count()
         self._running = False
         self._closed = False
-        self._kept: list[asyncio.Task[Any]] = []
+        self._kept: dict[object, Group] = {}
+        """Tasks of groups."""
 
     # --- running ------------------------------------------------------------------------------------------------------
 
@@ -202,9 +203,10 @@ class SimLoop(asyncio.AbstractEventLoop):
         task = asyncio.Task(coro, loop=self, name=name, context=context)
         # The tasks of a killed group stay pending for ever: that is no accident.
         task._log_destroy_pending = False  # type: ignore[attr-defined]
-        if (context.get(_GROUP) if context is not None else _GROUP.get()) is not None:
+        group = context.get(_GROUP) if context is not None else _GROUP.get()
+        if group is not None:
             # Were it let go of, Python would run the `finally` blocks of a killed task.
-            self._kept.append(task)
+            self._kept[task] = group
         return task
 
     def run_in_executor(  # type: ignore[override]
@@ -222,7 +224,9 @@ class SimLoop(asyncio.AbstractEventLoop):
         return future
 
     def call_exception_handler(self, context: dict[str, Any]) -> None:
-        self.faults.append(context)
+        group = self._kept.get(context.get("future") or context.get("task"))
+        if group is None or not group.dead:  # who was killed could not handle anything any more
+            self.faults.append(context)
 
     def get_debug(self) -> bool:
         return False
@@ -240,7 +244,7 @@ class SimLoop(asyncio.AbstractEventLoop):
         """Let go of everything. Killed tasks are unwound now, when it has no effect any more."""
         self._closed = True
         for task in self._kept:
-            if not task.done():
+            if isinstance(task, asyncio.Task) and not task.done():
                 with suppress(Exception):
                     task.get_coro().close()
         self._ready.clear()

@@ -48,8 +48,8 @@ class SimCluster:
         self._draw = draw
         self._trace = trace
         self._clock = clock
-        self._slots_behind = 0
-        self._behind_until_s = 0.0
+        self._behind: dict[str, tuple[int, float]] = {}
+        """By method, as gateways send methods to nodes of their own: how many slots behind, and until when."""
         self._numbers = count()
         self._under_way: dict[int, asyncio.Task[None]] = {}
 
@@ -170,12 +170,14 @@ class SimCluster:
         if self._weather.weight(Fault.LAGGING_NODE) == 0.0:
             return self._chain.node(0)
         now_s = self._clock.monotonic_s()
-        if now_s >= self._behind_until_s:
-            self._slots_behind = 0
+        slots_behind, until_s = self._behind.get(name, (0, 0.0))
+        if now_s >= until_s:
+            slots_behind = 0
             if self._weather.happens(Fault.LAGGING_NODE, self._draw):
-                self._slots_behind = self._draw.randint(*self._draw.choice(_BEHIND))
+                slots_behind = self._draw.randint(*self._draw.choice(_BEHIND))
                 if self._draw.random() < _CHANCE_OF_STAYING:
-                    self._behind_until_s = now_s + self._draw.uniform(*_BEHIND_FOR_S)
-        if self._slots_behind:
-            self._trace.fault(Fault.LAGGING_NODE, f"{name}, {self._slots_behind} slots behind")
-        return self._chain.node(self._slots_behind)
+                    until_s = now_s + self._draw.uniform(*_BEHIND_FOR_S)
+            self._behind[name] = slots_behind, until_s
+        if slots_behind:
+            self._trace.fault(Fault.LAGGING_NODE, f"{name}, {slots_behind} slots behind")
+        return self._chain.node(slots_behind)

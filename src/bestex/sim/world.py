@@ -53,7 +53,7 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     rate_per_minute: int = 30
     shuffle: float = 1.0
     intense: bool = False
-    """Every allowed fault is there, where a seed has some of them otherwise."""
+    """Every allowed fault is there and strong, where a seed has some of them otherwise."""
     without: str | None = None
     """The safeguard that is taken out, see `ablations`."""
     plan: Plan = no_cuts
