@@ -189,23 +189,7 @@ def compose(
     tokens = Tokens(ports.tokens)
     book = Book(cluster, clock, ports.pools, max_age_s=settings.market_max_age_s)
     quoting = Quoting(book)
-    engine = Engine(
-        store=store,
-        cluster=cluster,
-        clock=clock,
-        entropy=entropy,
-        signer=ports.signer,
-        tokens=tokens,
-        quoting=quoting,
-        conditions=Conditions(
-            cluster,
-            clock,
-            percentile=settings.priority_fee_percentile,
-            max_unit_price_micro_lamports=settings.priority_fee_max_micro_lamports,
-        ),
-        landing=Landing(cluster, clock, resend_s=settings.resend_s, status_poll_s=settings.status_poll_s),
-        settings=EngineSettings(retry_base_s=settings.retry_base_s, retry_max_s=settings.retry_max_s),
-    )
+    engine = _engine(settings, ports, tokens, quoting)
 
     async def ready() -> None:
         check()
@@ -247,6 +231,27 @@ def compose(
             clock=clock,
             interval_s=settings.reconcile_s,
         ),
+    )
+
+
+def _engine(settings: Settings, ports: Ports, tokens: Tokens, quoting: Quoting) -> Engine:
+    cluster, clock = ports.cluster, ports.clock
+    return Engine(
+        store=ports.store,
+        cluster=cluster,
+        clock=clock,
+        entropy=ports.entropy,
+        signer=ports.signer,
+        tokens=tokens,
+        quoting=quoting,
+        conditions=Conditions(
+            cluster,
+            clock,
+            percentile=settings.priority_fee_percentile,
+            max_unit_price_micro_lamports=settings.priority_fee_max_micro_lamports,
+        ),
+        landing=Landing(cluster, clock, resend_s=settings.resend_s, status_poll_s=settings.status_poll_s),
+        settings=EngineSettings(retry_base_s=settings.retry_base_s, retry_max_s=settings.retry_max_s),
     )
 
 

@@ -2,10 +2,8 @@
 
 import re
 from pathlib import Path
-from typing import Any
 
-import pytest
-
+from bestex.sim.ablations import ABLATIONS
 from bestex.sim.checks import CHECKS
 
 ROOT = Path(__file__).parents[2]
@@ -27,10 +25,6 @@ def promises() -> dict[str, str]:
     return dict(zip(parts[1::2], parts[2::2], strict=True))
 
 
-def ablations() -> Any:
-    return pytest.importorskip("bestex.sim.ablations").ABLATIONS
-
-
 def test_every_check_stands_behind_a_promise() -> None:
     assert names("Checks") == CHECK_NAMES
 
@@ -47,12 +41,12 @@ def test_every_promise_has_checks_and_limits() -> None:
 
 
 def test_every_ablation_is_on_the_page() -> None:
-    assert names("Ablations") == set(ablations())
+    assert names("Ablations") == set(ABLATIONS)
 
 
 def test_an_ablation_stands_where_the_checks_stand_that_it_breaks() -> None:
     of_runs = names("Of the run itself")
-    for name, ablation in ablations().items():
+    for name, ablation in ABLATIONS.items():
         assert ablation.breaks <= CHECK_NAMES | of_runs, name
         for promise, text in promises().items():
             if name in names("Ablations", text):
@@ -60,7 +54,5 @@ def test_an_ablation_stands_where_the_checks_stand_that_it_breaks() -> None:
 
 
 def test_what_runs_are_blamed_for_is_on_the_page() -> None:
-    if not SIMULATE.exists():
-        pytest.skip("there are no runs yet")
     blamed = set(re.findall(r'Violation\("(\w+)"', SIMULATE.read_text(encoding="utf-8")))
     assert names("Of the run itself") == blamed
