@@ -124,7 +124,7 @@ async def last_begun_s(data_dir: Path, traffic: Traffic) -> float:
         events = [
             decode_event(each.payload)
             for order_id in traffic.accepted.values()
-            for each in await store.events(order_id)  # type: ignore[arg-type]
+            for each in await store.events(order_id)  # type: ignore[arg-type]  # ids from JSON
         ]
     return max(event.at.timestamp() for event in events if isinstance(event, Routed))
 

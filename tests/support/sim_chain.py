@@ -18,7 +18,7 @@ T = TypeVar("T")
 
 def simulated(main: Callable[[], Awaitable[T]], seed: int = 1) -> T:
     """Run on a loop of virtual time, in which nothing may go wrong unseen."""
-    loop = SimLoop(random.Random(seed))  # type: ignore[abstract]
+    loop = SimLoop(random.Random(seed))  # type: ignore[abstract]  # no sockets, no processes
 
     async def run() -> T:
         return await main()

@@ -15,7 +15,7 @@ T = TypeVar("T")
 
 
 def simulate(main: Coroutine[Any, Any, T], seed: int = 1, *, faults: int = 0) -> T:
-    loop = SimLoop(random.Random(seed))  # type: ignore[abstract]
+    loop = SimLoop(random.Random(seed))  # type: ignore[abstract]  # no sockets, no processes
     try:
         result = loop.run(main)
     finally:

@@ -144,7 +144,7 @@ def simulate(
     weights: dict[Fault, float] | None = None,
     pairs: frozenset[tuple[str, str]] = PAIRS,
 ) -> Town:
-    loop = SimLoop(random.Random(seed))  # type: ignore[abstract]
+    loop = SimLoop(random.Random(seed))  # type: ignore[abstract]  # no sockets, no processes
     path.mkdir(exist_ok=True)
     town = Town(path, seed, weights or {}, pairs)
 

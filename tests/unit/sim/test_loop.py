@@ -13,7 +13,7 @@ T = TypeVar("T")
 
 
 def run(main: Coroutine[Any, Any, T], *, seed: int = 1, shuffle: float = 1.0, most_steps: int = 100_000) -> T:
-    loop = SimLoop(random.Random(seed), shuffle=shuffle, most_steps=most_steps)  # type: ignore[abstract]
+    loop = SimLoop(random.Random(seed), shuffle=shuffle, most_steps=most_steps)  # type: ignore[abstract]  # no sockets, no processes
     return loop.run(main)
 
 
@@ -91,7 +91,7 @@ def test_an_exception_that_nobody_handles_is_kept() -> None:
         await asyncio.wait({task})
         del task
 
-    loop = SimLoop(random.Random(1))  # type: ignore[abstract]
+    loop = SimLoop(random.Random(1))  # type: ignore[abstract]  # no sockets, no processes
     loop.run(main())
     assert [type(fault["exception"]) for fault in loop.faults] == [ZeroDivisionError, ZeroDivisionError]
 
