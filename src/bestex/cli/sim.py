@@ -149,9 +149,12 @@ def _finish(failed: bool, line: str) -> None:
 def _range(text: str) -> range:
     first, colon, last = text.partition(":")
     try:
-        return range(int(first), int(last) if colon else int(first) + 1)
+        seeds = range(int(first), int(last) if colon else int(first) + 1)
     except ValueError as error:
         raise fail(f"--seeds takes FROM:TO, not {text!r}", ExitCode.USAGE) from error
+    if not seeds:
+        raise fail(f"--seeds {text} names no seed: TO must be above FROM", ExitCode.USAGE)
+    return seeds
 
 
 def _faults(text: str | None) -> frozenset[Fault] | None:

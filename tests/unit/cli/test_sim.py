@@ -46,6 +46,8 @@ def test_a_replay_is_the_same_every_time(bestex: Run) -> None:
     ("arguments", "reason"),
     [
         (["--seeds", "many"], "--seeds takes FROM:TO"),
+        (["--seeds", "5:1"], "--seeds 5:1 names no seed"),
+        (["--seeds", "5:5"], "--seeds 5:5 names no seed"),
         (["--faults", "rain"], "no fault is called rain; there are lost_request"),
         (["--without", "luck"], "no safeguard is called luck; there are send_before_store"),
     ],
