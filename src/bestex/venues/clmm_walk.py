@@ -5,7 +5,8 @@ Source: the on-chain program, whose own answers are in tests/golden.
 
 import struct
 from bisect import bisect_left
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from itertools import count
 from typing import TypeAlias
 
 import msgspec
@@ -24,8 +25,9 @@ from bestex.venues.clmm_ticks import (
     sqrt_at,
     tick_at,
 )
+from bestex.venues.curve import Piece
 from bestex.venues.math import U128_MAX
-from bestex.venues.pool import Refusal
+from bestex.venues.pool import ARRAY_LIMIT, Refusal
 from bestex.venues.token import TransferFeeConfig
 
 ERRORS: Mapping[int, str] = {
@@ -153,6 +155,26 @@ class Ladder:
         if paid[step] <= amount:
             return self._taken[step], paid[step], self.fees[step], end, step
         return self._end_out(step, left)
+
+    def pieces(self) -> Iterator[Piece]:
+        """What the steps pay at most, within the arrays that a transaction carries.
+
+        Liquidity L at the square-root price p holds L/p and L*p of the tokens: a hyperbola until the next tick.
+        """
+        for step in count():
+            try:
+                while step == len(self.segments):
+                    self._extend()
+            except SwapRefused:
+                return
+            start, _, liquidity, _, _, entered = self.segments[step]
+            if entered > ARRAY_LIMIT:
+                return
+            gain, base = liquidity * start * start, liquidity << 128
+            if not self.down:
+                gain, base = base, gain
+            kept = RATE - self._rate
+            yield gain * kept, base * RATE, (start << 64) * kept, self._taken[step + 1], self._paid[step + 1]
 
     def offered(self) -> int:
         """Base units of output within reach."""

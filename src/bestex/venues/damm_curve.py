@@ -83,6 +83,12 @@ class RangeCurve:
             _out_of_range()
         return -(-liquidity * (after - price) >> 128), after
 
+    def hyperbola(self, forward: bool) -> tuple[int, int, int]:
+        """Gain, base and drag of its curve for A in (`forward`) or B in, see `bestex.venues.curve`."""
+        square, unit = self._scaled * self._price, self._liquidity << 128
+        gain, base = (square, unit) if forward else (unit, square)
+        return gain, base, self._price << 128
+
     def lower_end(self) -> End:
         """The swap of A that reaches the lowest price."""
         price, lowest = self._price, self._lowest
@@ -130,6 +136,10 @@ class ProductCurve:
     def a_out(self, amount: int) -> Move:
         """B in for A out."""
         return _product_in(self._b, self._a, amount), 0
+
+    def hyperbola(self, forward: bool) -> tuple[int, int, int]:
+        """Gain, base and drag of its curve for A in (`forward`) or B in, see `bestex.venues.curve`."""
+        return (self._b, self._a, 1) if forward else (self._a, self._b, 1)
 
     def lower_end(self) -> None:
         """There is none."""

@@ -4,6 +4,7 @@ Fees are numerators over `RATE`. Source: the on-chain program's answers in tests
 """
 
 import math
+from collections.abc import Iterator
 from functools import lru_cache
 
 import msgspec
@@ -98,6 +99,20 @@ class Limiter(msgspec.Struct, frozen=True, gc=False):
     def beside(self, net: int) -> int:
         """The fee of an amount that excludes it. Raises SwapRefused where the program's numbers overflow."""
         return min(self._base_beside(net) + self.dynamic, self.cap)
+
+    def marginal(self, increments: int) -> Iterator[tuple[int, int]]:
+        """The fee of each further base unit, and until which amount it holds, for so many increments.
+
+        The whole fee is never less than their sum.
+        """
+        amount = 0
+        for number in range(min(self._increments, increments) + 1):
+            amount += self.reference
+            if amount >= U64_MAX:
+                break
+            yield min(self.cliff + number * self.increment + self.dynamic, self.cap), amount
+        last = self.greatest if self._increments <= increments else self.cliff + increments * self.increment
+        yield min(last + self.dynamic, self.cap), U64_MAX
 
     @property
     def _increments(self) -> int:

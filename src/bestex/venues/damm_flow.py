@@ -3,11 +3,12 @@
 Source: the on-chain program's answers in tests/golden.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import TypeAlias
 
 from bestex.errors import SwapRefused
 from bestex.types import U64_MAX
+from bestex.venues.curve import Piece, beyond
 from bestex.venues.damm_curve import MATH_OVERFLOW, End, Leg, refused
 from bestex.venues.damm_fees import RATE, Limiter
 from bestex.venues.math import ceil_div
@@ -15,6 +16,7 @@ from bestex.venues.pool import Refusal
 from bestex.venues.token import TransferFeeConfig
 
 _INSUFFICIENT_FUNDS, _ZERO = 1, 6006
+_INCREMENTS = 64
 
 Side: TypeAlias = tuple[
     Leg,
@@ -110,6 +112,29 @@ def exact_out(side: Side, amount: int, epoch: int, numerator: int, limiter: Limi
     if paid > U64_MAX:
         raise refused(MATH_OVERFLOW, Refusal.OVERFLOW, "The price does not fit u64")
     return paid, amount, arriving, leaving, fee, price
+
+
+def pieces(hyperbola: tuple[int, int, int], on_input: bool, numerator: int, limiter: Limiter | None) -> Iterator[Piece]:
+    """What the curve pays at most after trading fees."""
+    gain, base, drag = hyperbola
+    if limiter is not None and on_input:
+        yield from _limited(hyperbola, limiter)
+        return
+    kept = RATE - numerator
+    gain, base, drag = (gain * kept, base * RATE, drag * kept) if on_input else (gain * kept, base * RATE, drag * RATE)
+    yield gain, base, drag, U64_MAX, gain // drag
+
+
+def _limited(hyperbola: tuple[int, int, int], limiter: Limiter) -> Iterator[Piece]:
+    """One piece for each increment of the fee. Those beyond _INCREMENTS are charged like the last one: too little."""
+    gain, base, drag = hyperbola
+    start = net = 0
+    for rate, end in limiter.marginal(_INCREMENTS):
+        kept = RATE - rate
+        piece = beyond(gain, base, drag, (net, RATE), (kept, RATE))
+        net += (end - start) * kept
+        yield *piece, end, ceil_div(gain * net, base * RATE + drag * net)
+        start = end
 
 
 def _nothing(kind: Refusal = Refusal.ZERO_AMOUNT) -> SwapRefused:

@@ -5,6 +5,8 @@ and record what happens in each. Both pay the same. Source: the on-chain program
 """
 
 from bisect import bisect_left, bisect_right
+from collections.abc import Iterator
+from itertools import count
 from typing import TypeAlias
 
 import msgspec
@@ -12,10 +14,11 @@ import msgspec
 from bestex.errors import SwapRefused
 from bestex.types import BPS, U64_MAX
 from bestex.venues import dlmm_layout as layout
+from bestex.venues.curve import Piece
 from bestex.venues.dlmm_bins import FEE_ONE, Bins, FeeCurve, Rung, cost, refused
 from bestex.venues.dlmm_layout import BINS_PER_ARRAY, Bin
 from bestex.venues.math import ceil_div
-from bestex.venues.pool import Refusal
+from bestex.venues.pool import ARRAY_LIMIT, Refusal
 
 _NOT_ENOUGH_KEYS, _NO_MORE_BINS, _MATH_OVERFLOW, _NO_EXTENSION, _NO_MORE_ARRAYS, _UNDETERMINED = (
     3005,
@@ -120,6 +123,20 @@ class Drained:
         self.inputs, self.outputs, self.charged = [0], [0], [0]
         self.ordinary = True
         """Whether every bin can be bought up with an amount that fits u64."""
+
+    def pieces(self) -> Iterator[Piece]:
+        """What the bins pay at most, each at one price, within the arrays that a transaction carries."""
+        for at in count():
+            try:
+                while at == len(self.rates):
+                    self.extend()
+            except SwapRefused:
+                return
+            if self._ladder.arrays_at(at) > ARRAY_LIMIT:
+                return
+            price, kept = self._ladder.rungs[at][1], FEE_ONE - self.rates[at]
+            gain, base = (price, FEE_ONE << 64) if self._ladder.down else (1 << 64, FEE_ONE * price)
+            yield gain * kept, base, 0, self.inputs[at + 1], self.outputs[at + 1]
 
     def extend(self) -> None:
         """One more bin. Raises SwapRefused where there is none."""

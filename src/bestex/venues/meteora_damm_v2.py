@@ -21,9 +21,10 @@ from bestex.errors import SwapRefused, UnsupportedPool
 from bestex.types import BPS, U64_MAX, Account, ChainClock, Mint, SwapMode
 from bestex.venues import damm_layout as layout
 from bestex.venues import token
+from bestex.venues.curve import Curve
 from bestex.venues.damm_curve import ERRORS, PRICE_RANGE, ProductCurve, RangeCurve, refused
-from bestex.venues.damm_fees import RATE, Fees, dynamic_fee, read_dynamic, read_fees
-from bestex.venues.damm_flow import Flow, Side, exact_in, exact_out, out_of_bounds, partial_fill_of
+from bestex.venues.damm_fees import RATE, Fees, Limiter, dynamic_fee, read_dynamic, read_fees
+from bestex.venues.damm_flow import Flow, Side, exact_in, exact_out, out_of_bounds, partial_fill_of, pieces
 from bestex.venues.damm_layout import AUTHORITY, PROGRAM_ID
 from bestex.venues.damm_state import (
     NO_SHARE,
@@ -114,7 +115,7 @@ class _Terms(msgspec.Struct, frozen=True):
 class DammPool:
     """A Meteora DAMM v2 pool; immutable."""
 
-    __slots__ = ("_by_time", "_curve", "_dynamic", "_limiter", "_opens", "_sides", "_state", "_terms")
+    __slots__ = ("_by_time", "_curve", "_curves", "_dynamic", "_limiter", "_opens", "_sides", "_state", "_terms")
 
     def __init__(self, terms: _Terms, state: State) -> None:
         self._terms = terms
@@ -129,6 +130,7 @@ class DammPool:
         else:
             curve = RangeCurve(terms.liquidity, state.price, terms.lowest, terms.highest)
         self._curve = curve
+        self._curves: dict[Mint, tuple[tuple[int, Limiter | None], Curve]] = {}
         empty = terms.liquidity == 0 or (compounding and not (one.amount and two.amount))
         self._opens = fees.activation if terms.enabled and not empty else _NEVER
         self._dynamic = dynamic = dynamic_fee(state.dynamic) if state.dynamic else 0
@@ -204,6 +206,28 @@ class DammPool:
         """
         paid, received, _, _, fee, _ = self._flow(in_mint, amount, swap_mode, clock, partial_fill)
         return Quote(paid, received, fee, self._sides[in_mint][3], 1)
+
+    def curve(self, in_mint: Mint, clock: ChainClock) -> Curve:
+        """The most that swaps pay, see `Pool.curve`; built anew when the clock changes the fees.
+
+        While a rate limiter applies, it does not hold for exact outputs, whose fee the program finds in another way.
+        """
+        point = self._point(clock)
+        side = self._side(in_mint)
+        if point < self._opens:
+            raise self._closed(point)
+        fees = self._fees_at(side, point)
+        built = self._curves.get(in_mint)
+        if built is None or built[0] != fees:
+            numerator, limiter = fees
+            _, _, reach_end, on_input, fee_in, fee_out, most, _ = side
+            end = reach_end()
+            most = most if end is None else min(most, end[1])
+            most -= 0 if on_input else ceil_div(most * numerator, RATE)
+            found = pieces(self._curve.hyperbola(in_mint == self._terms.mints[0]), on_input, numerator, limiter)
+            built = fees, Curve(found, (fee_in, fee_out), most=most, exact_out=limiter is None)
+            self._curves[in_mint] = built
+        return built[1]
 
     def spot_price_x64(self, in_mint: Mint) -> int:
         """Marginal price before fees, output base units per input base unit, Q64.64, rounded down; 0 if empty."""
@@ -344,19 +368,23 @@ class DammPool:
         point = clock.unix_timestamp if self._by_time else clock.slot
         if point < self._opens:
             raise self._closed(point)
-        numerator = side[7]
-        limiter = None
-        if numerator is None:
-            fees = self._terms.fees
-            numerator = min(fees.at(point, self._state.price) + self._dynamic, fees.cap)
-            if self._limiter is not None and point <= self._limiter.ends:
-                limiter = self._limiter
+        numerator, limiter = self._fees_at(side, point)
         if partial_fill:
             _kind(swap_mode, partial_fill)
             return partial_fill_of(side, amount, clock.epoch, numerator, limiter)
         if swap_mode is _EXACT_IN:
             return exact_in(side, amount, clock.epoch, numerator, limiter)
         return exact_out(side, amount, clock.epoch, numerator, limiter)
+
+    def _fees_at(self, side: Side, point: int) -> tuple[int, Limiter | None]:
+        """The fee's numerator, or the rate limiter that finds it."""
+        fixed = side[7]
+        if fixed is not None:
+            return fixed, None
+        fees = self._terms.fees
+        numerator = min(fees.at(point, self._state.price) + self._dynamic, fees.cap)
+        limiter = self._limiter
+        return numerator, limiter if limiter is not None and point <= limiter.ends else None
 
     def _closed(self, point: int) -> SwapRefused:
         if not self._terms.enabled or point < self._terms.fees.activation:

@@ -18,6 +18,7 @@ from bestex.errors import UnsupportedPool
 from bestex.types import BPS, U64_MAX, Account, ChainClock, Mint, SwapMode
 from bestex.venues import dlmm_layout as layout
 from bestex.venues import token
+from bestex.venues.curve import Curve
 from bestex.venues.dlmm_bins import ERRORS, Bins, FeeCurve, Motion, fee_rate, refused
 from bestex.venues.dlmm_layout import BINS_PER_ARRAY, PROGRAM_ID, Bin
 from bestex.venues.dlmm_synthesis import VariableFee, synthesize
@@ -123,13 +124,14 @@ class _Flow(msgspec.Struct, frozen=True, gc=False):
 class DlmmPool:
     """A Meteora DLMM pair; immutable. It reaches as far as its bin arrays are loaded."""
 
-    __slots__ = ("_bins", "_holdings", "_ladders", "_motion", "_terms")
+    __slots__ = ("_bins", "_curves", "_holdings", "_ladders", "_motion", "_terms")
 
     def __init__(self, terms: _Terms, motion: Motion, holdings: tuple[_Holding, _Holding], bins: Bins) -> None:
         self._terms = terms
         self._motion = motion
         self._holdings = holdings
         self._bins = bins
+        self._curves: dict[int, tuple[FeeCurve, Curve]] = {}
         self._ladders = Ladder(bins, motion.active_id, True), Ladder(bins, motion.active_id, False)
 
     def __eq__(self, other: object) -> bool:
@@ -170,6 +172,21 @@ class DlmmPool:
         Raises SwapRefused as the program would, ValueError for a mint that is not of this pair.
         """
         return self._flow(in_mint, amount, swap_mode, clock).quote
+
+    def curve(self, in_mint: Mint, clock: ChainClock) -> Curve:
+        """The most that swaps pay, see `Pool.curve`; built anew when the clock changes the fees."""
+        side = self._side(in_mint)
+        terms = self._terms
+        self._check_open(clock)
+        fees = self._motion.fee_curve(terms.pair, terms.base_rate, clock.unix_timestamp)
+        built = self._curves.get(side)
+        if built is None or built[0] != fees:
+            fee_on_input = terms.pair.collect_fee_mode == 0 or side == 1
+            pieces = self._ladders[side].drained(fees, fee_on_input).pieces()
+            transfer_fees = terms.transfer_fees if side == 0 else terms.transfer_fees[::-1]
+            built = fees, Curve(pieces, transfer_fees, most=self._holdings[1 - side].balance)
+            self._curves[side] = built
+        return built[1]
 
     def spot_price_x64(self, in_mint: Mint) -> int:
         """Price of the active bin before fees, output base units per input base unit, Q64.64, rounded down."""

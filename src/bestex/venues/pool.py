@@ -15,6 +15,7 @@ from solders.pubkey import Pubkey
 
 from bestex.errors import UnsupportedPool
 from bestex.types import Account, ChainClock, Mint, SwapMode
+from bestex.venues.curve import Curve
 
 Accounts = Mapping[Pubkey, Account]
 """Accounts by address, as read from a cluster at one slot."""
@@ -161,6 +162,13 @@ class Pool(Protocol):
         """The exact outcome of a swap without a threshold.
 
         `amount` is what the user pays (exact_in) or receives (exact_out). Raises SwapRefused as the program would.
+        """
+        ...
+
+    def curve(self, in_mint: Mint, clock: ChainClock) -> Curve:
+        """The most that swaps of one direction pay, kept with the pool. Raises SwapRefused where it is closed.
+
+        Swaps that need more than ARRAY_LIMIT tick or bin arrays are out of its reach.
         """
         ...
 

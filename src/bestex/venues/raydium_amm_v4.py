@@ -7,7 +7,7 @@ Not modelled: pools that place orders in a market (status 1 and 5), which are re
 """
 
 import struct
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from enum import StrEnum
 from typing import Self, TypeAlias
 
@@ -20,6 +20,7 @@ from bestex.types import U64_MAX, Account, ChainClock, Mint, SwapMode
 from bestex.venues import amm_layout as layout
 from bestex.venues import token
 from bestex.venues.amm_layout import AUTHORITY, PROGRAM_ID, synthesize
+from bestex.venues.curve import Curve, Piece, beyond
 from bestex.venues.math import ceil_div
 from bestex.venues.pool import (
     Accounts,
@@ -142,7 +143,7 @@ _Side: TypeAlias = tuple[int, int, int]
 class AmmPool:
     """A Raydium AMM v4 pool; immutable."""
 
-    __slots__ = ("_legacy", "_opens", "_rate", "_sides", "_state", "_terms")
+    __slots__ = ("_curves", "_legacy", "_opens", "_rate", "_sides", "_state", "_terms")
 
     def __init__(self, terms: _Terms, state: _State) -> None:
         self._terms = terms
@@ -157,6 +158,7 @@ class AmmPool:
         self._legacy = terms.rounding is Rounding.LEGACY
         opens = {layout.SWAP_ONLY: _ALWAYS, layout.WAITING_TRADE: terms.open_time}
         self._opens = opens.get(state.status, _NEVER)
+        self._curves: dict[Mint, Curve] = {}
 
     def __eq__(self, other: object) -> bool:
         return (
@@ -228,6 +230,15 @@ class AmmPool:
         if paid > room:
             raise _too_dear(paid)
         return Quote(paid, amount, paid - net, True, 1)
+
+    def curve(self, in_mint: Mint, clock: ChainClock) -> Curve:
+        """The most that swaps pay, see `Pool.curve`."""
+        if clock.unix_timestamp < self._opens:
+            raise _refused(_INVALID_STATUS, Refusal.CLOSED, "The pool is closed")
+        kept = self._curves.get(in_mint)
+        if kept is None:
+            self._curves[in_mint] = kept = Curve(_pieces(self._side(in_mint), self._rate, self._legacy))
+        return kept
 
     def spot_price_x64(self, in_mint: Mint) -> int:
         """Marginal price before fees, output base units per input base unit, Q64.64, rounded down; 0 if empty."""
@@ -340,6 +351,20 @@ _TOTALS_AT = (
 def _fee(amount: int, numerator: int, denominator: int, legacy: bool) -> int:
     fee = -(-amount * numerator // denominator)
     return 0 if fee == 1 and legacy and 2 * amount * numerator < denominator else fee
+
+
+def _pieces(side: _Side, rate: tuple[int, int], legacy: bool) -> Iterator[Piece]:
+    """Constant product; the legacy rounding takes no fee from a first few base units."""
+    reserve_in, reserve_out, room = side
+    numerator, denominator = rate
+    free = min((denominator - 1) // (2 * numerator) if legacy and numerator else 0, room)
+    kept = denominator - numerator, denominator
+    gain, base, drag = reserve_out, reserve_in, 1
+    if room and free:
+        yield gain, base, 0, free, ceil_div(gain * free, base)
+    gain, base, drag = beyond(gain, base, drag, (free * kept[0], denominator), kept)
+    if room > free:
+        yield gain, base, drag, room, reserve_out
 
 
 def _counted(totals: _Totals, quoted: Quote) -> _Totals:

@@ -33,6 +33,7 @@ from bestex.venues.clmm_walk import (
     sell,
     settle,
 )
+from bestex.venues.curve import Curve
 from bestex.venues.math import Q64
 from bestex.venues.pool import (
     ARRAY_LIMIT,
@@ -130,7 +131,7 @@ _Swap: TypeAlias = tuple[int, int, int, int, Ladder, Flow]
 class ClmmPool:
     """A Raydium CLMM pool; immutable. It reaches as far as its loaded tick arrays."""
 
-    __slots__ = ("_accounts", "_balances", "_closed_until", "_ladders", "_position", "_terms")
+    __slots__ = ("_accounts", "_balances", "_closed_until", "_curves", "_ladders", "_position", "_terms")
 
     def __init__(
         self, terms: _Terms, accounts: dict[Pubkey, Account], position: Position, balances: tuple[int, int]
@@ -141,6 +142,7 @@ class ClmmPool:
         self._balances = balances
         disabled = accounts[terms.address].data[layout.STATUS_AT] & layout.SWAP_DISABLED
         self._closed_until = _NEVER if disabled else terms.open_time
+        self._curves: dict[int, Curve] = {}
         rate = terms.rates.trade
         self._ladders = Ladder(terms.arrays, position, rate, True), Ladder(terms.arrays, position, rate, False)
 
@@ -190,6 +192,17 @@ class ClmmPool:
         """
         paid, received, _, _, ladder, flow = self._swap(in_mint, amount, swap_mode, clock, sqrt_price_limit_x64)
         return Quote(paid, received, flow[2], True, flow[4], ladder.segments[flow[4] - 1][5])
+
+    def curve(self, in_mint: Mint, clock: ChainClock) -> Curve:
+        """The most that swaps pay, see `Pool.curve`."""
+        side = self._side(in_mint)
+        if clock.unix_timestamp <= self._closed_until:
+            raise self._closed(clock)
+        kept = self._curves.get(side)
+        if kept is None:
+            fees = self._terms.transfer_fees if side == 0 else self._terms.transfer_fees[::-1]
+            self._curves[side] = kept = Curve(self._ladders[side].pieces(), fees, most=self._balances[1 - side])
+        return kept
 
     def spot_price_x64(self, in_mint: Mint) -> int:
         """Marginal price before fees, output base units per input base unit, Q64.64, rounded down."""

@@ -19,6 +19,7 @@ from bestex.types import U64_MAX, Account, ChainClock, Mint, SwapMode
 from bestex.venues import cpmm_layout as layout
 from bestex.venues import token
 from bestex.venues.cpmm_layout import AUTHORITY, PROGRAM_ID, RATE, Rates, synthesize
+from bestex.venues.curve import Curve, product_pieces
 from bestex.venues.math import ceil_div
 from bestex.venues.pool import (
     Accounts,
@@ -120,7 +121,7 @@ _Flow: TypeAlias = tuple[int, int, int, int, int, int]
 class CpmmPool:
     """A Raydium CPMM pool; immutable."""
 
-    __slots__ = ("_epoch", "_holdings", "_opens", "_sides", "_terms")
+    __slots__ = ("_curves", "_epoch", "_holdings", "_opens", "_sides", "_terms")
 
     def __init__(self, terms: _Terms, holdings: tuple[_Holding, _Holding], epoch: int) -> None:
         self._terms = terms
@@ -134,6 +135,7 @@ class CpmmPool:
             mint_0: (reserve_0, reserve_1, *rates_0, fee_0, fee_1),
             mint_1: (reserve_1, reserve_0, *rates_1, fee_1, fee_0),
         }
+        self._curves: dict[Mint, Curve] = {}
         self._opens = _NEVER if terms.disabled or reserve_0 < 0 or reserve_1 < 0 else terms.open_time
 
     def __eq__(self, other: object) -> bool:
@@ -173,6 +175,17 @@ class CpmmPool:
         """
         paid, received, _, _, fee, _ = self._flow(in_mint, amount, swap_mode, clock)
         return Quote(paid, received, fee, True, 1)
+
+    def curve(self, in_mint: Mint, clock: ChainClock) -> Curve:
+        """The most that swaps pay, see `Pool.curve`."""
+        if clock.unix_timestamp < self._opens:
+            raise self._closed(clock)
+        kept = self._curves.get(in_mint)
+        if kept is None:
+            reserve_in, reserve_out, rate, _, output_rate, *fees = self._side(in_mint)
+            pieces = product_pieces(reserve_in, reserve_out, (RATE - rate, RATE), (RATE - output_rate, RATE))
+            self._curves[in_mint] = kept = Curve(pieces, (fees[0], fees[1]))
+        return kept
 
     def spot_price_x64(self, in_mint: Mint) -> int:
         """Marginal price before fees, output base units per input base unit, Q64.64, rounded down; 0 if empty."""
