@@ -34,11 +34,50 @@ TransferFees: TypeAlias = tuple[TransferFeeConfig | None, TransferFeeConfig | No
 """Of input and output."""
 
 
+class Sketch:
+    """How much of something a curve moves until a level is reached, in floats.
+
+    Piece k begins at `starts[k]`, moves `offsets[k] + rates[k] * level` until `ends[k]`, and `filled[k]` from there on.
+    A line moves all of it at once: its end is its start.
+    """
+
+    __slots__ = ("ends", "filled", "offsets", "rates", "starts")
+
+    def __init__(self) -> None:
+        self.starts: list[float] = []
+        self.ends: list[float] = []
+        self.offsets: list[float] = []
+        self.rates: list[float] = []
+        self.filled: list[float] = []
+
+    def add(self, start: float, end: float, offset: float, rate: float, filled: float) -> None:
+        """A hyperbola behind all pieces so far."""
+        self.starts.append(start)
+        self.ends.append(end)
+        self.offsets.append(offset)
+        self.rates.append(rate)
+        self.filled.append(filled)
+
+    def add_line(self, start: float, offset: float, filled: float) -> None:
+        """A line behind all pieces so far; it moves from `offset` to `filled`.
+
+        Together with lines before it that begin later it makes one line, a chord.
+        """
+        starts = self.starts
+        while starts and starts[-1] > start:
+            width, before = filled - offset, self.filled[-1] - self.offsets[-1]
+            square = (width + before) / (width / start**2 + before / starts[-1] ** 2)
+            start = math.copysign(math.sqrt(square), start)
+            offset = self.offsets[-1]
+            for floats in (starts, self.ends, self.offsets, self.rates, self.filled):
+                floats.pop()
+        self.add(start, start, offset, 0.0, filled)
+
+
 class Curve:
     """One direction of a pool, built piece by piece as far as somebody has asked for.
 
-    The lists of floats are for searching: at the marginal price `1/u**2`, piece k, which starts at `starts[k]`, takes
-    `offsets[k] + rates[k]*u` until `ends[k]`, and `filled[k]` from there on.
+    `ins` and `outs` are the same curve in floats, for searching.
     """
 
     __slots__ = (
@@ -49,15 +88,11 @@ class Curve:
         "_pieces",
         "_source",
         "_tangents",
-        "ends",
         "exact_out",
-        "filled",
-        "offsets",
+        "ins",
         "out_amount",
-        "paid",
-        "rates",
+        "outs",
         "reached",
-        "starts",
         "transfer_fees",
     )
 
@@ -86,13 +121,10 @@ class Curve:
         self._ends_below: list[int] = []
         self._hull: list[tuple[int, int]] = [(0, 0)]
         self._tangents: list[int] = []
-        self.starts: list[float] = []
-        self.ends: list[float] = []
-        self.offsets: list[float] = []
-        self.rates: list[float] = []
-        self.filled: list[float] = []
-        self.paid: list[float] = []
-        """Output at the start of each piece."""
+        self.ins = Sketch()
+        """Input by `1 / sqrt(price)`."""
+        self.outs = Sketch()
+        """Output by `-sqrt(price)`."""
 
     def reach(self, in_amount: int) -> int:
         """Build as far as this input, if the pool goes so far. Returns the greatest input that it takes, at most that.
@@ -161,7 +193,7 @@ class Curve:
             self._pieces.append((gain, base, drag, self.reached, self.out_amount))
             self._bends.append(-steepness)
             self._ends_below.append(flattest)
-        self._sketch(gain, base, drag, x)
+        self._sketch(gain, base, drag, x, rise)
 
     def _knot(self, x: int, y: int) -> None:
         """Add a point to the concave hull; points that come to lie below it leave."""
@@ -179,27 +211,17 @@ class Curve:
         elif y > y1:
             hull[-1] = (x1, y)
 
-    def _sketch(self, gain: int, base: int, drag: int, x: int) -> None:
+    def _sketch(self, gain: int, base: int, drag: int, x: int, rise: int) -> None:
         """The same piece in floats."""
         start = math.sqrt(base / gain)
-        end, offset, rate = start, float(self.reached), 0.0
-        if drag:
-            end = start + start * (drag * (x - self.reached) / base)
-            rate = math.sqrt(base / drag) * math.sqrt(gain / drag)
-            offset = self.reached - base / drag
-        paid = float(self.out_amount)
-        while not drag and self.starts and start < self.ends[-1] and self.rates[-1] == 0.0:
-            # A line steeper than the one before it: one chord over both.
-            offset, paid = self.offsets.pop(), self.paid.pop()
-            for floats in (self.starts, self.ends, self.rates, self.filled):
-                floats.pop()
-            start = end = math.sqrt((x - offset) / (self.out_amount + gain * (x - self.reached) / base - paid))
-        self.starts.append(start)
-        self.ends.append(end)
-        self.offsets.append(offset)
-        self.rates.append(rate)
-        self.filled.append(float(x))
-        self.paid.append(paid)
+        if not drag:
+            self.ins.add_line(start, float(self.reached), float(x))
+            self.outs.add_line(-1 / start, float(self.out_amount), float(self.out_amount + rise))
+            return
+        end = start + start * (drag * (x - self.reached) / base)
+        rate = math.sqrt(base / drag) * math.sqrt(gain / drag)
+        self.ins.add(start, end, self.reached - base / drag, rate, float(x))
+        self.outs.add(-1 / start, -1 / end, self.out_amount + gain / drag, rate, float(self.out_amount + rise))
 
 
 def product_pieces(

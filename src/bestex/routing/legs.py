@@ -1,0 +1,79 @@
+"""What a leg costs beside the swap itself, and what legs may take up together: they share one transaction."""
+
+from collections.abc import Mapping
+
+import msgspec
+from solders.pubkey import Pubkey
+
+from bestex.venues.math import ceil_div
+
+
+class LegTerms(msgspec.Struct, frozen=True, gc=False):
+    """What one pool's leg takes up."""
+
+    cost: int = 0
+    """Base units of the token that the route is measured in: the output (exact_in) or the input (exact_out)."""
+    accounts: int = 0
+    """Accounts that it adds to the transaction."""
+    size: int = 0
+    """Bytes."""
+    compute_units: int = 0
+
+
+class Limits(msgspec.Struct, frozen=True, gc=False):
+    """What the legs of one route may take up together; None for no limit."""
+
+    legs: int | None = None
+    accounts: int | None = None
+    size: int | None = None
+    """Bytes."""
+    compute_units: int | None = None
+
+    def room_for(self, used: LegTerms, legs: int) -> bool:
+        """Whether so many legs that use so much altogether fit."""
+        return (
+            (self.legs is None or legs <= self.legs)
+            and (self.accounts is None or used.accounts <= self.accounts)
+            and (self.size is None or used.size <= self.size)
+            and (self.compute_units is None or used.compute_units <= self.compute_units)
+        )
+
+
+class LegCost(msgspec.Struct, frozen=True, gc=False):
+    """Lamports that legs cost, and what a lamport is worth."""
+
+    lamports: int
+    """For any leg."""
+    micro_lamports_per_unit: int
+    """Priority fee of a compute unit."""
+    worth: tuple[int, int]
+    """Base units of the token that the route is measured in, per lamport, as a fraction."""
+
+    def of(self, compute_units: int) -> int:
+        """Base units that a leg with so many compute units costs, rounded up."""
+        micro_lamports = self.lamports * 1_000_000 + compute_units * self.micro_lamports_per_unit
+        return ceil_div(micro_lamports * self.worth[0], self.worth[1] * 1_000_000)
+
+
+class Rules(msgspec.Struct, frozen=True, gc=False):
+    """Terms by pool, and the limits of all legs together. Without terms a leg is free and takes up nothing."""
+
+    terms: Mapping[Pubkey, LegTerms] = {}
+    limits: Limits = Limits()
+
+    def of(self, pool: Pubkey) -> LegTerms:
+        """The terms of a pool's leg."""
+        return self.terms.get(pool, _FREE)
+
+
+def together(terms: list[LegTerms]) -> LegTerms:
+    """The sum of several legs."""
+    return LegTerms(
+        cost=sum(leg.cost for leg in terms),
+        accounts=sum(leg.accounts for leg in terms),
+        size=sum(leg.size for leg in terms),
+        compute_units=sum(leg.compute_units for leg in terms),
+    )
+
+
+_FREE = LegTerms()

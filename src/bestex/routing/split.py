@@ -1,0 +1,236 @@
+"""Split a trade over all pools of a pair, and prove how little a better split could bring.
+
+For any price v, no split of A base units pays more than v*A plus the sum over all pools of max f(x) - v*x: each leg's
+f(x) is at most its own maximum plus v*x, and the x add up to A. The marginal price of the split that was found makes
+the bound tight. It is computed in integers and rounded up, see `bestex.venues.curve`; for exact outputs the same sum
+bounds the input from below. Transfer fees belong to the mints: a fee on a sum is never more than the fees on its parts,
+so what arrives at all pools together is at most what would arrive in one transfer, and the same holds for outputs.
+"""
+
+from collections.abc import Sequence
+
+import msgspec
+
+from bestex.errors import NoRoute
+from bestex.routing.legs import Rules, together
+from bestex.routing.task import Lane, LaneRefused, Legs, Task
+from bestex.types import ChainClock, Mint, SwapMode
+from bestex.venues.pool import Pool, Quote
+
+_ROUNDS = 6
+"""Times that legs are chosen anew, at the price that the last choice led to."""
+
+
+class Swap(msgspec.Struct, frozen=True, gc=False):
+    """One leg of a split."""
+
+    pool: Pool
+    quote: Quote
+
+
+class Excluded(msgspec.Struct, frozen=True, gc=False):
+    """A pool that could not be considered, and why."""
+
+    pool: Pool
+    reason: str
+
+
+class Split(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """A trade of one pair over several pools. Base units."""
+
+    swap_mode: SwapMode
+    in_amount: int
+    out_amount: int
+    legs: tuple[Swap, ...]
+    bound: int
+    """exact_in: the most that any split over the pools considered could pay, however many legs it takes and whatever
+    they cost. exact_out: the least that any could ask. Considered are all pools that are not `excluded`, for swaps
+    within ARRAY_LIMIT tick or bin arrays each."""
+    cost: int
+    """What the legs cost by the rules, in the token of `bound`."""
+    net_bound: int
+    """The same after costs, over all splits with no more legs than the rules allow."""
+    price: int
+    """Marginal price that proves `bound`, PRICE_BITS fraction bits: output per input."""
+    excluded: tuple[Excluded, ...]
+
+    @property
+    def optimality_gap(self) -> int:
+        """How much more any split over these pools could pay (exact_in), or how much less ask (exact_out)."""
+        return self.bound - self.out_amount if self.swap_mode is SwapMode.EXACT_IN else self.in_amount - self.bound
+
+    @property
+    def net(self) -> int:
+        """Output less costs (exact_in), or input and costs (exact_out)."""
+        if self.swap_mode is SwapMode.EXACT_IN:
+            return self.out_amount - self.cost
+        return self.in_amount + self.cost
+
+    @property
+    def net_gap(self) -> int:
+        """How much better any split within the allowed number of legs could be after costs."""
+        return self.net_bound - self.net if self.swap_mode is SwapMode.EXACT_IN else self.net - self.net_bound
+
+
+def split(
+    pools: Sequence[Pool],
+    in_mint: Mint,
+    amount: int,
+    swap_mode: SwapMode,
+    clock: ChainClock,
+    *,
+    rules: Rules = Rules(),  # noqa: B008 - frozen
+) -> Split:
+    """The best split that is found of exactly `amount` base units, paid (exact_in) or received (exact_out).
+
+    It is at least as good as the best single pool that the rules allow. Raises NoRoute where the pools cannot trade so
+    much, or the rules allow no legs that could.
+    """
+    return _Search(Task(pools, in_mint, amount, swap_mode, clock), rules).run()
+
+
+class _Search:
+    """The way to one split: choices of lanes, tried one after the other, and the bounds met on it."""
+
+    def __init__(self, task: Task, rules: Rules) -> None:
+        self._task = task
+        self._rules = rules
+        self._terms = {id(lane): rules.of(lane.pool.address) for lane in task.lanes}
+        self._restricted = bool(rules.terms) or rules.limits != type(rules.limits)()
+        self._best: tuple[int, Legs] | None = None
+        self._tried: set[frozenset[int]] = set()
+
+    def run(self) -> Split:
+        task = self._task
+        if task.amount <= 0 or task.moving > sum(map(task.capacity, task.lanes)):
+            raise self._none("The pools cannot trade this amount")
+        price, moved = task.level(task.lanes)
+        values = self._values(price)
+        bound = task.bound(sum(values), price)
+        net_bound = self._net_bound(values, price, bound)
+        at = price
+        if self._restricted:
+            for _ in range(_ROUNDS):
+                chosen = self._choose(values, at)
+                if self._key(chosen) in self._tried or not self._can_carry(chosen):
+                    break
+                at = self._try(chosen)
+                values = self._values(at)
+                better = self._net_bound(values, at, bound)
+                net_bound = min(net_bound, better) if task.exact_in else max(net_bound, better)
+            self._drop_legs()
+        else:
+            self._try(task.lanes, moved)
+        self._try_singles(values, at)
+        return self._result(price, bound, net_bound)
+
+    def _values(self, price: int) -> list[int]:
+        return [lane.curve.conjugate(price) for lane in self._task.lanes]
+
+    def _gains(self, values: list[int], price: int) -> list[int]:
+        """What each lane is worth at a price, less what it costs."""
+        task = self._task
+        return [
+            task.worth(value, price) - self._terms[id(lane)].cost
+            for value, lane in zip(values, task.lanes, strict=True)
+        ]
+
+    def _net_bound(self, values: list[int], price: int, bound: int) -> int:
+        gains = sorted((gain for gain in self._gains(values, price) if gain > 0), reverse=True)
+        return self._task.net_bound(sum(gains[: self._rules.limits.legs]), price, bound)
+
+    def _choose(self, values: list[int], price: int) -> list[Lane]:
+        """The lanes that are worth most at this price and fit together; enough of them to move the whole amount."""
+        task = self._task
+        gains = self._gains(values, price)
+        chosen: list[Lane] = []
+        room = 0
+        for number in sorted(range(len(gains)), key=gains.__getitem__, reverse=True):
+            if gains[number] <= 0 and room >= task.moving:
+                break
+            lane = task.lanes[number]
+            if self._fits([*chosen, lane]):
+                chosen.append(lane)
+                room += task.capacity(lane)
+        return chosen
+
+    def _fits(self, lanes: list[Lane]) -> bool:
+        return self._rules.limits.room_for(together([self._terms[id(lane)] for lane in lanes]), len(lanes))
+
+    def _can_carry(self, lanes: Sequence[Lane]) -> bool:
+        return sum(map(self._task.capacity, lanes)) >= self._task.moving
+
+    @staticmethod
+    def _key(lanes: Sequence[Lane]) -> frozenset[int]:
+        return frozenset(map(id, lanes))
+
+    def _try(self, lanes: Sequence[Lane], moved: list[float] | None = None) -> int:
+        """Split over these lanes, keep the split if it is the best so far, and return its marginal price.
+
+        Lanes that refuse their part, mostly because it is too small to pay anything, are left out.
+        """
+        task = self._task
+        price = 0
+        while self._can_carry(lanes):
+            self._tried.add(self._key(lanes))
+            if moved is None:
+                price, moved = task.level(lanes)
+            try:
+                legs = task.quotes(lanes, moved)
+            except LaneRefused as refused:
+                lanes = [lane for lane in lanes if lane is not refused.lane]
+                moved = None
+                continue
+            self._keep(legs)
+            break
+        return price
+
+    def _keep(self, legs: Legs) -> None:
+        cost = sum(self._terms[id(lane)].cost for lane, _ in legs)
+        net = self._task.net(legs, cost)
+        if legs and (self._best is None or net > self._best[0]):
+            self._best = net, legs
+
+    def _drop_legs(self) -> None:
+        """Leave out one leg after the other as long as that pays."""
+        improved = True
+        while improved and self._best is not None:
+            before, legs = self._best
+            for lane, _ in legs:
+                rest = [other for other, _ in legs if other is not lane]
+                if rest and self._key(rest) not in self._tried:
+                    self._try(rest)
+            improved = self._best[0] > before
+
+    def _try_singles(self, values: list[int], price: int) -> None:
+        """Quote the pools that could beat the split alone: rounding, and costs, can make them."""
+        task = self._task
+        for lane, gain in zip(task.lanes, self._gains(values, price), strict=True):
+            alone = task.bound(0, price)
+            most = alone + gain if task.exact_in else gain - alone
+            if (self._best is None or most > self._best[0]) and self._fits([lane]) and self._can_carry([lane]):
+                try:
+                    self._keep([(lane, task.quote(lane, task.amount))])
+                except LaneRefused:
+                    continue
+
+    def _none(self, why: str) -> NoRoute:
+        reasons = "; ".join(f"{pool.venue.label} {pool.address}: {why}" for pool, why in self._task.refusals)
+        return NoRoute(why + (f": {reasons}" if reasons else ""), pools=len(self._task.lanes), retryable=True)
+
+    def _result(self, price: int, bound: int, net_bound: int) -> Split:
+        task = self._task
+        if self._best is None:
+            raise self._none("The rules allow no legs that could trade this amount")
+        legs = sorted(self._best[1], key=lambda leg: -leg[1].in_amount)
+        return Split(
+            swap_mode=task.swap_mode,
+            in_amount=sum(quote.in_amount for _, quote in legs),
+            out_amount=sum(quote.out_amount for _, quote in legs),
+            legs=tuple(Swap(lane.pool, quote) for lane, quote in legs),
+            bound=bound,
+            cost=sum(self._terms[id(lane)].cost for lane, _ in legs),
+            net_bound=net_bound,
+            price=price,
+            excluded=tuple(Excluded(pool, reason) for pool, reason in task.refusals),
+        )
