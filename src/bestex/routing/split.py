@@ -80,13 +80,15 @@ def split(
     clock: ChainClock,
     *,
     rules: Rules = Rules(),  # noqa: B008 - frozen
+    bound_amount: int | None = None,
 ) -> Split:
     """The best split that is found of exactly `amount` base units, paid (exact_in) or received (exact_out).
 
-    It is at least as good as the best single pool that the rules allow. Raises NoRoute where the pools cannot trade so
-    much, or the rules allow no legs that could.
+    It is at least as good as the best single pool that the rules allow. With a `bound_amount` (exact_in), the bounds
+    hold for all inputs up to that one. Raises NoRoute where the pools cannot trade so much, or the rules allow no legs
+    that could.
     """
-    return _Search(Task(pools, in_mint, amount, swap_mode, clock), rules).run()
+    return _Search(Task(pools, in_mint, amount, swap_mode, clock, bound_amount=bound_amount), rules).run()
 
 
 class _Search:

@@ -38,8 +38,16 @@ class Task:
     """What is to be traded: `amount` base units, paid (exact_in) or received (exact_out)."""
 
     def __init__(
-        self, pools: Sequence[Pool], in_mint: Mint, amount: int, swap_mode: SwapMode, clock: ChainClock
+        self,
+        pools: Sequence[Pool],
+        in_mint: Mint,
+        amount: int,
+        swap_mode: SwapMode,
+        clock: ChainClock,
+        *,
+        bound_amount: int | None = None,
     ) -> None:
+        """`bound_amount` (exact_in, at least `amount`): bounds hold for all inputs up to this one."""
         self.in_mint = in_mint
         self.amount = amount
         self.exact_in = swap_mode is SwapMode.EXACT_IN
@@ -50,6 +58,7 @@ class Task:
         self._fees: tuple[TransferFee | None, TransferFee | None] = (None, None)
         self.moving = amount
         """Base units that arrive at the pools (exact_in) or leave them (exact_out), at the most or least."""
+        self._bound_amount = self._bounded = max(amount, bound_amount or 0)
         for pool in pools:
             self._open(pool)
 
@@ -64,7 +73,7 @@ class Task:
             return
         if not self.lanes:
             self._behind_fees(curve)
-        reached = curve.reach(self.moving) if self.exact_in else curve.reach_out(self.moving)
+        reached = curve.reach(self._bounded) if self.exact_in else curve.reach_out(self._bounded)
         if reached == 0 or curve.out_amount == 0:
             self.refusals.append((pool, "No liquidity within reach"))
             return
@@ -79,8 +88,9 @@ class Task:
         self._fees = fee_in, fee_out
         if self.exact_in:
             self.moving = self.amount - (fee_in.on(self.amount) if fee_in else 0)
+            self._bounded = self._bound_amount - (fee_in.on(self._bound_amount) if fee_in else 0)
         else:
-            self.moving = self.amount + (fee_out.to_deliver(self.amount) if fee_out else 0)
+            self.moving = self._bounded = self.amount + (fee_out.to_deliver(self.amount) if fee_out else 0)
 
     def capacity(self, lane: Lane) -> int:
         """The most that a lane can move, base units of input (exact_in) or output (exact_out), at most all of it."""
@@ -146,9 +156,9 @@ class Task:
         """
         fee_in, fee_out = self._fees
         if self.exact_in:
-            leaving = value + (price * self.moving << _VALUE_OVER_PRICE) >> VALUE_BITS
+            leaving = value + (price * self._bounded << _VALUE_OVER_PRICE) >> VALUE_BITS
             return leaving - (fee_out.on(leaving) if fee_out else 0)
-        arriving = max(0, ceil_div((self.moving << VALUE_BITS) - value, price << _VALUE_OVER_PRICE))
+        arriving = max(0, ceil_div((self._bounded << VALUE_BITS) - value, price << _VALUE_OVER_PRICE))
         return arriving + (fee_in.to_deliver(arriving) if fee_in else 0)
 
     def worth(self, value: int, price: int) -> int:

@@ -1,0 +1,191 @@
+"""The best path over at most two intermediate mints, each hop split over all pools of its pair.
+
+Paths are looked at in the order of an upper bound: first the product of the steepest prices on the way, then, hop by
+hop, the certified bound of the hop's split at the bound of the hop before it. Bounds of hops compose because no bound
+is less for more. The search ends when none that is left exceeds what the best path pays.
+"""
+
+import heapq
+from collections.abc import Iterator
+from itertools import count, product
+from typing import TypeAlias
+
+import msgspec
+
+from bestex.errors import NoRoute
+from bestex.routing.graph import Graph
+from bestex.routing.legs import Limits, Rules, together
+from bestex.routing.split import Split, split
+from bestex.types import ChainClock, Mint, SwapMode
+from bestex.venues.curve import PRICE_BITS
+from bestex.venues.math import ceil_div
+
+_Entry: TypeAlias = tuple[int, int, tuple[Mint, ...], int, int]
+"""Negative bound, order of discovery, mints, hops that are solved, bound of what these pay."""
+
+
+class Path(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """A trade over one sequence of mints, each hop taking all that the hop before it pays. Base units."""
+
+    mints: tuple[Mint, ...]
+    hops: tuple[Split, ...]
+    in_amount: int
+    out_amount: int
+    cost: int
+    """What the legs cost by the rules, in the output's token."""
+    bound: int
+    """The most that any path of the class could pay before costs: one sequence of mints, at most as many hops as were
+    asked for, any split of each hop over the pools of its pair. Not in the class are trades that divide the input among
+    several sequences, and sequences in `refused`."""
+    refused: tuple[tuple[tuple[Mint, ...], str], ...]
+    """Sequences whose pools could not take all of it, and why."""
+
+    @property
+    def optimality_gap(self) -> int:
+        """How much more any path of the class could pay."""
+        return self.bound - self.out_amount
+
+    @property
+    def net(self) -> int:
+        """Output less costs."""
+        return self.out_amount - self.cost
+
+
+def best_path(
+    graph: Graph,
+    in_mint: Mint,
+    out_mint: Mint,
+    in_amount: int,
+    clock: ChainClock,
+    *,
+    hops: int = 3,
+    rules: Rules = Rules(),  # noqa: B008 - frozen
+) -> Path:
+    """The path that nets most for exactly `in_amount` base units.
+
+    The rules' limits hold for all legs of all hops together; costs are in the output's token. Raises NoRoute where no
+    path within the rules trades the amount.
+    """
+    return _Search(graph, clock, in_amount, rules).run(in_mint, out_mint, hops)
+
+
+class _Search:
+    def __init__(self, graph: Graph, clock: ChainClock, in_amount: int, rules: Rules) -> None:
+        self._graph = graph
+        self._clock = clock
+        self._in_amount = in_amount
+        self._rules = rules
+        self._order = count()
+        self._bound = 0
+        self._best: tuple[int, int, tuple[Mint, ...], tuple[Split, ...]] | None = None
+        """Net output, cost, mints, hops."""
+        self._refused: list[tuple[tuple[Mint, ...], str]] = []
+        self._solved: dict[tuple[Mint, ...], Split] = {}
+        """Splits of the last hop of each path, without costs and limits."""
+
+    def run(self, in_mint: Mint, out_mint: Mint, hops: int) -> Path:
+        queue: list[_Entry] = []
+        if self._in_amount > 0:
+            for mints in self._graph.paths(in_mint, out_mint, hops):
+                self._queue(queue, mints, 0, self._in_amount)
+        while queue:
+            most, _, mints, solved, reached = heapq.heappop(queue)
+            if self._best is not None and -most <= self._best[0]:
+                break
+            if solved == len(mints) - 1:
+                self._finish(mints, reached)
+                continue
+            try:
+                hop = self._solve(mints[: solved + 2], reached)
+            except NoRoute as refusal:
+                self._refused.append((mints, refusal.message))
+                continue
+            self._queue(queue, mints, solved + 1, hop.bound)
+        return self._result()
+
+    def _queue(self, queue: list[_Entry], mints: tuple[Mint, ...], solved: int, reached: int) -> None:
+        """Bound the path by the steepest prices of the hops that are not solved yet."""
+        most = reached
+        for at in range(solved, len(mints) - 1):
+            most = most * self._graph.steepest(mints[at], mints[at + 1], most, self._clock) >> PRICE_BITS
+        if most:
+            heapq.heappush(queue, (-most, next(self._order), mints, solved, reached))
+
+    def _solve(self, mints: tuple[Mint, ...], reached: int) -> Split:
+        """The last hop of a path; hops before it are solved. Its bound is one for inputs up to `reached`."""
+        solved = self._solved.get(mints)
+        if solved is None:
+            amount = self._solved[mints[:-1]].out_amount if len(mints) > 2 else self._in_amount
+            solved = self._split(mints, amount, Rules(), reached)
+            self._solved[mints] = solved
+        return solved
+
+    def _split(self, mints: tuple[Mint, ...], amount: int, rules: Rules, bound_amount: int | None = None) -> Split:
+        """The last hop of a path."""
+        one, other = mints[-2:]
+        pools = self._graph.pools(one, other)
+        return split(pools, one, amount, SwapMode.EXACT_IN, self._clock, rules=rules, bound_amount=bound_amount)
+
+    def _finish(self, mints: tuple[Mint, ...], reached: int) -> None:
+        """All hops are solved: `reached` bounds what the path pays. Fit it into the rules."""
+        self._bound = max(self._bound, reached)
+        free = tuple(self._solved[mints[: end + 1]] for end in range(1, len(mints)))
+        self._keep(mints, free)
+        if self._rules != Rules():
+            for limits in self._shares(len(free)):
+                try:
+                    self._keep(mints, self._within(mints, free, limits))
+                except NoRoute:
+                    continue
+
+    def _shares(self, hops: int) -> Iterator[tuple[Limits, ...]]:
+        """How the hops may divide the legs among them."""
+        limits = self._rules.limits
+        if limits.legs is None:
+            yield (limits,) * hops
+            return
+        for legs in product(range(1, limits.legs - hops + 2), repeat=hops):
+            if sum(legs) == limits.legs:
+                yield tuple(msgspec.structs.replace(limits, legs=share) for share in legs)
+
+    def _within(
+        self, mints: tuple[Mint, ...], free: tuple[Split, ...], limits: tuple[Limits, ...]
+    ) -> tuple[Split, ...]:
+        """The hops again, each with its share of the legs, and with costs in its own output's token."""
+        amount = self._in_amount
+        hops = []
+        for at, limit in enumerate(limits):
+            worth, unit = 1, 1
+            for later in free[at + 1 :]:
+                worth, unit = worth * later.in_amount, unit * later.out_amount
+            terms = {
+                pool.address: msgspec.structs.replace(leg, cost=ceil_div(leg.cost * worth, unit))
+                for pool in self._graph.pools(mints[at], mints[at + 1])
+                for leg in (self._rules.of(pool.address),)
+            }
+            hop = self._split(mints[: at + 2], amount, Rules(terms, limit))
+            hops.append(hop)
+            amount = hop.out_amount
+        return tuple(hops)
+
+    def _keep(self, mints: tuple[Mint, ...], hops: tuple[Split, ...]) -> None:
+        terms = [self._rules.of(leg.pool.address) for hop in hops for leg in hop.legs]
+        used = together(terms)
+        net = hops[-1].out_amount - used.cost
+        if self._rules.limits.room_for(used, len(terms)) and (self._best is None or net > self._best[0]):
+            self._best = net, used.cost, mints, hops
+
+    def _result(self) -> Path:
+        if self._best is None:
+            why = "; ".join(dict.fromkeys(reason for _, reason in self._refused))
+            raise NoRoute("No path can trade this amount" + (f": {why}" if why else ""), retryable=True)
+        net, cost, mints, hops = self._best
+        return Path(
+            mints=mints,
+            hops=hops,
+            in_amount=self._in_amount,
+            out_amount=net + cost,
+            cost=cost,
+            bound=max(self._bound, net + cost),
+            refused=tuple(self._refused),
+        )
