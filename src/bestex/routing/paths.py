@@ -13,9 +13,10 @@ from typing import TypeAlias
 import msgspec
 
 from bestex.errors import NoRoute
+from bestex.routing.certificate import Split
 from bestex.routing.graph import Graph
 from bestex.routing.legs import Limits, Rules, together
-from bestex.routing.split import Split, split
+from bestex.routing.split import split
 from bestex.types import ChainClock, Mint, SwapMode
 from bestex.venues.curve import PRICE_BITS
 from bestex.venues.math import ceil_div

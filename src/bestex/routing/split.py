@@ -8,68 +8,21 @@ so what arrives at all pools together is at most what would arrive in one transf
 """
 
 from collections.abc import Sequence
-
-import msgspec
+from itertools import combinations
 
 from bestex.errors import NoRoute
+from bestex.routing.certificate import Excluded, Split, Swap
 from bestex.routing.legs import Rules, together
 from bestex.routing.task import Lane, LaneRefused, Legs, Task
 from bestex.types import ChainClock, Mint, SwapMode
-from bestex.venues.pool import Pool, Quote
+from bestex.venues.pool import Pool
 
 _ROUNDS = 6
 """Times that legs are chosen anew, at the price that the last choice led to."""
-
-
-class Swap(msgspec.Struct, frozen=True, gc=False):
-    """One leg of a split."""
-
-    pool: Pool
-    quote: Quote
-
-
-class Excluded(msgspec.Struct, frozen=True, gc=False):
-    """A pool that could not be considered, and why."""
-
-    pool: Pool
-    reason: str
-
-
-class Split(msgspec.Struct, frozen=True, kw_only=True, gc=False):
-    """A trade of one pair over several pools. Base units."""
-
-    swap_mode: SwapMode
-    in_amount: int
-    out_amount: int
-    legs: tuple[Swap, ...]
-    bound: int
-    """exact_in: the most that any split over the pools considered could pay, however many legs it takes and whatever
-    they cost. exact_out: the least that any could ask. Considered are all pools that are not `excluded`, for swaps
-    within ARRAY_LIMIT tick or bin arrays each."""
-    cost: int
-    """What the legs cost by the rules, in the token of `bound`."""
-    net_bound: int
-    """The same after costs, over all splits with no more legs than the rules allow."""
-    price: int
-    """Marginal price that proves `bound`, PRICE_BITS fraction bits: output per input."""
-    excluded: tuple[Excluded, ...]
-
-    @property
-    def optimality_gap(self) -> int:
-        """How much more any split over these pools could pay (exact_in), or how much less ask (exact_out)."""
-        return self.bound - self.out_amount if self.swap_mode is SwapMode.EXACT_IN else self.in_amount - self.bound
-
-    @property
-    def net(self) -> int:
-        """Output less costs (exact_in), or input and costs (exact_out)."""
-        if self.swap_mode is SwapMode.EXACT_IN:
-            return self.out_amount - self.cost
-        return self.in_amount + self.cost
-
-    @property
-    def net_gap(self) -> int:
-        """How much better any split within the allowed number of legs could be after costs."""
-        return self.net_bound - self.net if self.swap_mode is SwapMode.EXACT_IN else self.net - self.net_bound
+_FEW = 7
+"""Pools of which every choice is considered, where rules restrict it."""
+_ALTERNATIVES = 3
+"""Pools that are tried in the place of a leg, where rules restrict the choice."""
 
 
 def split(
@@ -97,21 +50,22 @@ class _Search:
     def __init__(self, task: Task, rules: Rules) -> None:
         self._task = task
         self._rules = rules
-        self._terms = {id(lane): rules.of(lane.pool.address) for lane in task.lanes}
-        self._restricted = bool(rules.terms) or rules.limits != type(rules.limits)()
+        self._restricted = rules != Rules()
+        self._terms = {id(lane): rules.of(lane.pool.address) for lane in task.lanes} if self._restricted else {}
         self._best: tuple[int, Legs] | None = None
         self._tried: set[frozenset[int]] = set()
 
     def run(self) -> Split:
         task = self._task
-        if task.amount <= 0 or task.moving > sum(map(task.capacity, task.lanes)):
+        if task.amount <= 0 or not 0 < task.moving <= sum(map(task.capacity, task.lanes)):
             raise self._none("The pools cannot trade this amount")
         price, moved = task.level(task.lanes)
         values = self._values(price)
         bound = task.bound(sum(values), price)
-        net_bound = self._net_bound(values, price, bound)
+        net_bound = bound
         at = price
         if self._restricted:
+            net_bound = self._net_bound(values, price, bound)
             for _ in range(_ROUNDS):
                 chosen = self._choose(values, at)
                 if self._key(chosen) in self._tried or not self._can_carry(chosen):
@@ -120,7 +74,9 @@ class _Search:
                 values = self._values(at)
                 better = self._net_bound(values, at, bound)
                 net_bound = min(net_bound, better) if task.exact_in else max(net_bound, better)
-            self._drop_legs()
+            self._improve(values, at)
+            if len(task.lanes) <= _FEW:
+                self._try_all(values, at)
         else:
             self._try(task.lanes, moved)
         self._try_singles(values, at)
@@ -133,9 +89,12 @@ class _Search:
         """What each lane is worth at a price, less what it costs."""
         task = self._task
         return [
-            task.worth(value, price) - self._terms[id(lane)].cost
+            task.worth(value, price) - self._cost(lane) if value else -self._cost(lane)
             for value, lane in zip(values, task.lanes, strict=True)
         ]
+
+    def _cost(self, lane: Lane) -> int:
+        return self._terms[id(lane)].cost if self._restricted else 0
 
     def _net_bound(self, values: list[int], price: int, bound: int) -> int:
         gains = sorted((gain for gain in self._gains(values, price) if gain > 0), reverse=True)
@@ -157,6 +116,8 @@ class _Search:
         return chosen
 
     def _fits(self, lanes: list[Lane]) -> bool:
+        if not self._restricted:
+            return True
         return self._rules.limits.room_for(together([self._terms[id(lane)] for lane in lanes]), len(lanes))
 
     def _can_carry(self, lanes: Sequence[Lane]) -> bool:
@@ -188,28 +149,51 @@ class _Search:
         return price
 
     def _keep(self, legs: Legs) -> None:
-        cost = sum(self._terms[id(lane)].cost for lane, _ in legs)
+        cost = sum(self._cost(lane) for lane, _ in legs)
         net = self._task.net(legs, cost)
         if legs and (self._best is None or net > self._best[0]):
             self._best = net, legs
 
-    def _drop_legs(self) -> None:
-        """Leave out one leg after the other as long as that pays."""
+    def _improve(self, values: list[int], price: int) -> None:
+        """Leave out one leg, or put another pool in its place, as long as that pays."""
+        gains = self._gains(values, price)
+        order = sorted(range(len(gains)), key=gains.__getitem__, reverse=True)
         improved = True
         while improved and self._best is not None:
             before, legs = self._best
-            for lane, _ in legs:
-                rest = [other for other, _ in legs if other is not lane]
-                if rest and self._key(rest) not in self._tried:
-                    self._try(rest)
+            used = [lane for lane, _ in legs]
+            others = [lane for number in order if (lane := self._task.lanes[number]) not in used][:_ALTERNATIVES]
+            for lane in used:
+                rest = [other for other in used if other is not lane]
+                for lanes in (rest, *([*rest, other] for other in others)):
+                    if lanes and self._key(lanes) not in self._tried and self._fits(lanes):
+                        self._try(lanes)
             improved = self._best[0] > before
+
+    def _try_all(self, values: list[int], price: int) -> None:
+        """Every choice of lanes whose bound at this price is above what the best split so far nets."""
+        task = self._task
+        gains = self._gains(values, price)
+        alone = self._alone(price)
+        for size in range(1, len(gains) + 1):
+            for numbers in combinations(range(len(gains)), size):
+                most = alone + sum(gains[number] for number in numbers)
+                lanes = [task.lanes[number] for number in numbers]
+                better = self._best is None or most > self._best[0]
+                if better and self._key(lanes) not in self._tried and self._fits(lanes):
+                    self._try(lanes)
+
+    def _alone(self, price: int) -> int:
+        """What the whole amount is worth at a price, in the terms of `Task.net`, never too little."""
+        bound = self._task.bound(0, price)
+        return bound + 1 if self._task.exact_in else 1 - bound
 
     def _try_singles(self, values: list[int], price: int) -> None:
         """Quote the pools that could beat the split alone: rounding, and costs, can make them."""
         task = self._task
+        alone = self._alone(price)
         for lane, gain in zip(task.lanes, self._gains(values, price), strict=True):
-            alone = task.bound(0, price)
-            most = alone + gain if task.exact_in else gain - alone
+            most = alone + gain
             if (self._best is None or most > self._best[0]) and self._fits([lane]) and self._can_carry([lane]):
                 try:
                     self._keep([(lane, task.quote(lane, task.amount))])
@@ -231,7 +215,7 @@ class _Search:
             out_amount=sum(quote.out_amount for _, quote in legs),
             legs=tuple(Swap(lane.pool, quote) for lane, quote in legs),
             bound=bound,
-            cost=sum(self._terms[id(lane)].cost for lane, _ in legs),
+            cost=sum(self._cost(lane) for lane, _ in legs),
             net_bound=net_bound,
             price=price,
             excluded=tuple(Excluded(pool, reason) for pool, reason in task.refusals),

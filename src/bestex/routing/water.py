@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from bestex.venues.curve import Sketch
 
 _CLOSE = 1e-11
-"""Error of the total, relative, that a last correction repairs."""
+"""Error of the total, relative, that a last correction repairs; half a base unit is as good."""
 _NEWTON_STEPS = 12
 
 
@@ -41,6 +41,7 @@ def _level(sketches: Sequence[Sketch], amount: float) -> tuple[float, bool]:
         return low, True
     high: float | None = None
     growth = 1e-4
+    tolerance = max(0.5, _CLOSE * amount)
     for _ in range(_NEWTON_STEPS):
         level = (amount - fixed) / slope if slope else low
         if high is None and not low < level:
@@ -50,7 +51,7 @@ def _level(sketches: Sequence[Sketch], amount: float) -> tuple[float, bool]:
             break
         fixed, slope = _total(sketches, level, bisect_right)
         error = fixed + slope * level - amount
-        if abs(error) <= _CLOSE * amount:
+        if abs(error) <= tolerance:
             return level, False
         if error < 0:
             low = level

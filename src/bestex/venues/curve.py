@@ -177,29 +177,34 @@ class Curve:
             rise = y - self.out_amount
             left = gain - drag * rise
             x = min(x, self.reached + base * rise // left) if left > 0 else x
-        if y > self.out_amount:
-            self._add(gain, base, drag, x, y)
+        if y > self.out_amount and not self._add(gain, base, drag, x, y):
+            self._source = None
+            return False
         self.reached, self.out_amount = x, max(y, self.out_amount)
         return True
 
-    def _add(self, gain: int, base: int, drag: int, x: int, y: int) -> None:
-        """Knots have _KNOT_BITS: inputs are rounded down, outputs up."""
+    def _add(self, gain: int, base: int, drag: int, x: int, y: int) -> bool:
+        """Knots have _KNOT_BITS: inputs are rounded down, outputs up. False for a hyperbola that begins too steep.
+
+        Such accounts contradict themselves: what lies beyond is out of reach.
+        """
         width, rise = x - self.reached, y - self.out_amount
+        steepness = (gain << PRICE_BITS) // base
+        if drag and self._ends_below and self._ends_below[-1] < steepness:
+            return False
         left = gain - drag * rise
         span = width << _KNOT_BITS
         if left > 0:
             span = min(span, (base * rise << _KNOT_BITS) // left)
         self._knot((self.reached << _KNOT_BITS) + span, y << _KNOT_BITS)
-        steepness = (gain << PRICE_BITS) // base
         below = (base << _KNOT_BITS) + drag * span
         flattest = (gain * base << PRICE_BITS + 2 * _KNOT_BITS) // (below * below)
         if drag:
-            if self._ends_below and self._ends_below[-1] < steepness:
-                raise ValueError("The pieces of a curve grow steeper")
             self._pieces.append((gain, base, drag, self.reached, self.out_amount))
             self._bends.append(-steepness)
             self._ends_below.append(flattest)
         self._sketch(gain, base, drag, x, rise)
+        return True
 
     def _knot(self, x: int, y: int) -> None:
         """Add a point to the concave hull; points that come to lie below it leave."""
