@@ -16,7 +16,7 @@ pools = st.one_of(amm.pools(), cpmm.pools(), clmm.pools(), dlmm.pools(), damm.po
 _SLIVER = 1 << VALUE_BITS - PRICE_BITS
 
 
-@settings(deadline=None, max_examples=250, derandomize=True, suppress_health_check=list(HealthCheck))
+@settings(deadline=None, max_examples=120, derandomize=True, suppress_health_check=list(HealthCheck))
 @given(pool=pools, mint=mints, seed=st.integers(0, 2**32))
 def test_the_conjugate_covers_every_swap(pool: Pool, mint: object, seed: int) -> None:
     chance = random.Random(seed)

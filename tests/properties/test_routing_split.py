@@ -48,9 +48,12 @@ def made(pools: Sequence[Pool], in_mint: Mint, amount: int, mode: SwapMode) -> S
 
 
 def roundings(found: Split) -> float:
-    """What rounding can cost: each leg one base unit of its output and two of its input, in the measured token."""
+    """What rounding can cost, in the measured token: each leg one base unit of its output, and three of its input.
+
+    Of these, two are what the program rounds where it drains a tick or bin (input and fee), one where the swap ends.
+    """
     price = found.price / 2**PRICE_BITS
-    each: float = 1 + 2 * price if found.swap_mode is IN else 2 + 1 / price
+    each: float = 1 + 3 * price if found.swap_mode is IN else 3 + 1 / price
     return 1 + each * len(found.legs)
 
 

@@ -143,9 +143,10 @@ class Curve:
 
     @property
     def steepest(self) -> int:
-        """No input within reach pays more per base unit: PRICE_BITS fraction bits. Needs something within reach."""
-        bend = self._bends[0] if self._bends else 0
-        return 1 - min(self._tangents[0], bend)
+        """No input within reach pays more per base unit: PRICE_BITS fraction bits."""
+        if not self._tangents:
+            return 0
+        return 1 - min(self._tangents[0], self._bends[0] if self._bends else 0)
 
     def conjugate(self, price: int) -> int:
         """The most that any input within reach pays beyond `price`, never too little.
