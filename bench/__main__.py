@@ -5,6 +5,7 @@ import sys
 
 BENCHMARKS = {
     "quotes": "microseconds a quote, per venue",
+    "routing": "time and proven gap of splits and paths",
     "orders": "orders a second from POST to confirmed, and where the time goes",
     "store": "orders a second through the store alone",
     "paper": "microseconds a transaction on the paper cluster",

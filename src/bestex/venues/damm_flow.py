@@ -114,6 +114,14 @@ def exact_out(side: Side, amount: int, epoch: int, numerator: int, limiter: Limi
     return paid, amount, arriving, leaving, fee, price
 
 
+def most_leaving(side: Side, numerator: int) -> int:
+    """The most that a swap can pay after trading fees: until the range ends, or the vault is empty."""
+    _, _, reach_end, on_input, _, _, most, _ = side
+    end = reach_end()
+    most = most if end is None else min(most, end[1])
+    return most if on_input else most - ceil_div(most * numerator, RATE)
+
+
 def pieces(hyperbola: tuple[int, int, int], on_input: bool, numerator: int, limiter: Limiter | None) -> Iterator[Piece]:
     """What the curve pays at most after trading fees."""
     gain, base, drag = hyperbola

@@ -24,7 +24,16 @@ from bestex.venues import token
 from bestex.venues.curve import Curve
 from bestex.venues.damm_curve import ERRORS, PRICE_RANGE, ProductCurve, RangeCurve, refused
 from bestex.venues.damm_fees import RATE, Fees, Limiter, dynamic_fee, read_dynamic, read_fees
-from bestex.venues.damm_flow import Flow, Side, exact_in, exact_out, out_of_bounds, partial_fill_of, pieces
+from bestex.venues.damm_flow import (
+    Flow,
+    Side,
+    exact_in,
+    exact_out,
+    most_leaving,
+    out_of_bounds,
+    partial_fill_of,
+    pieces,
+)
 from bestex.venues.damm_layout import AUTHORITY, PROGRAM_ID
 from bestex.venues.damm_state import (
     NO_SHARE,
@@ -208,10 +217,7 @@ class DammPool:
         return Quote(paid, received, fee, self._sides[in_mint][3], 1)
 
     def curve(self, in_mint: Mint, clock: ChainClock) -> Curve:
-        """The most that swaps pay, see `Pool.curve`; built anew when the clock changes the fees.
-
-        While a rate limiter applies, it does not hold for exact outputs, whose fee the program finds in another way.
-        """
+        """The most that swaps pay, see `Pool.curve`. Not for exact outputs while a rate limiter applies."""
         point = self._point(clock)
         side = self._side(in_mint)
         if point < self._opens:
@@ -219,13 +225,9 @@ class DammPool:
         fees = self._fees_at(side, point)
         built = self._curves.get(in_mint)
         if built is None or built[0] != fees:
-            numerator, limiter = fees
-            _, _, reach_end, on_input, fee_in, fee_out, most, _ = side
-            end = reach_end()
-            most = most if end is None else min(most, end[1])
-            most -= 0 if on_input else ceil_div(most * numerator, RATE)
-            found = pieces(self._curve.hyperbola(in_mint == self._terms.mints[0]), on_input, numerator, limiter)
-            built = fees, Curve(found, (fee_in, fee_out), most=most, exact_out=limiter is None)
+            found = pieces(self._curve.hyperbola(in_mint == self._terms.mints[0]), side[3], *fees)
+            most = most_leaving(side, fees[0])
+            built = fees, Curve(found, (side[4], side[5]), most=most, exact_out=fees[1] is None)
             self._curves[in_mint] = built
         return built[1]
 
