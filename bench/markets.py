@@ -70,7 +70,8 @@ def pool_of(
 def _amm(chance: random.Random, price: float, amount: int, of: Mints, address: Pubkey) -> dict[Pubkey, Account]:
     one, two = sorted(of, key=bytes)
     reserves = {one: amount, two: max(2, int(amount * price))}
-    return raydium_amm_v4.synthesize(of, one, two, reserves, address=address)
+    fee = chance.choice([5, 25])
+    return raydium_amm_v4.synthesize(of, one, two, reserves, fee_numerator=fee, fee_denominator=10_000, address=address)
 
 
 def _cpmm(chance: random.Random, price: float, amount: int, of: Mints, address: Pubkey) -> dict[Pubkey, Account]:

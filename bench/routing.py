@@ -1,12 +1,13 @@
 """Time and gap of splits and paths: `python -m bench routing`.
 
-Markets are synthetic: pools of all five kinds at about one price, depths spread over a factor of ten. Times are those of
-one thread with curves built; the column "changed" is the time of a split right after a swap has replaced one pool. The
-gap is proven by the router itself; the convex solver, where cvxpy is installed, is a second opinion on the same curves.
+Markets are synthetic: pools of all five kinds at about one price, depths spread over a factor of ten. Times are those
+of one thread with curves built; "changed" is a split right after a swap has replaced one pool. The gap is proven by the
+router itself; the convex solver, where cvxpy is installed, is a second opinion on the same curves.
 """
 
 import argparse
 import gc
+import importlib
 import importlib.util
 import platform
 import random
@@ -14,6 +15,8 @@ import statistics
 import sys
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
+from typing import Any
 
 from bench.markets import CLOCK, IN, ONE, TWO, Market, market, reserves_of
 from bestex.errors import NoRoute
@@ -76,10 +79,8 @@ class _Pair:
             self.gains_bps.append((found.out_amount - best.out_amount) * _BPS / best.out_amount)
         self._change(pools, in_mint, amount, found)
         rules = Rules({pool.address: LegTerms(cost=amount // 10**7) for pool in pools}, Limits(legs=_LEGS))
-        try:
+        with suppress(NoRoute):
             self.limited.append(_timed(lambda: split(pools, in_mint, amount, IN, CLOCK, rules=rules), 1))
-        except NoRoute:
-            pass
         if with_solver:
             start = time.perf_counter()
             solved = _solve([pool.curve(in_mint, CLOCK) for pool in pools], amount)
@@ -96,28 +97,25 @@ class _Pair:
 
 def _solve(curves: Sequence[Curve], amount: int) -> float:
     """What a convex solver pays for the amount on the same curves, without rounding."""
-    import cvxpy
-
+    cvxpy: Any = importlib.import_module("cvxpy")
+    best = min(curve.ins.starts[0] for curve in curves) ** -2
     taken, paid, limits = [], [], []
     for curve in curves:
-        ins, outs = curve.ins, curve.outs
-        start_in = start_out = 0.0
+        ins = curve.ins
+        begin = 0.0
         for number, rate in enumerate(ins.rates):
-            width = (ins.filled[number] - start_in) / amount
             part = cvxpy.Variable(nonneg=True)
             taken.append(part)
-            limits.append(part <= min(width, 1.0))
-            if rate:
-                # Output is `top - rate**2 / (input - offset)`.
-                room = (start_in - ins.offsets[number]) / amount
-                paid.append(rate**2 / amount**2 * (1 / room - cvxpy.inv_pos(part + room)))
-            else:
-                paid.append((outs.filled[number] - start_out) / (ins.filled[number] - start_in) * part)
-            start_in, start_out = ins.filled[number], outs.filled[number]
-            if start_in > amount:
+            limits.append(part <= min((ins.filled[number] - begin) / amount, 1.0))
+            price = ins.starts[number] ** -2 / best
+            # A hyperbola p*x / (1 + x/r) is p * (x - x**2 / (r + x)).
+            bent = cvxpy.quad_over_lin(part, part + (begin - ins.offsets[number]) / amount) if rate else 0.0
+            paid.append(price * (part - bent))
+            begin = ins.filled[number]
+            if begin > amount:
                 break
     problem = cvxpy.Problem(cvxpy.Maximize(sum(paid)), [*limits, sum(taken) == 1])
-    return float(problem.solve(solver=cvxpy.CLARABEL)) * amount
+    return float(problem.solve(solver=cvxpy.CLARABEL)) * amount * best
 
 
 def _pairs(markets: int, with_solver: bool) -> None:

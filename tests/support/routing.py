@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 
 from bench.markets import CLOCK, IN, KINDS, ONE, OUT, PLAIN, TWO, market, mints, pool_of
+
 from bestex.errors import SwapRefused
 from bestex.types import ChainClock, Mint, SwapMode
 from bestex.venues.pool import ARRAY_LIMIT, Pool, Quote
