@@ -2,15 +2,19 @@
 
 import random
 
+import pytest
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
 from bestex.errors import SwapRefused
 from bestex.types import U64_MAX, SwapMode
+from bestex.venues import PROGRAMS, raydium_amm_v4
 from bestex.venues.curve import PRICE_BITS, VALUE_BITS, Curve
+from bestex.venues.meteora_damm_v2 import DammPool
 from bestex.venues.pool import ARRAY_LIMIT, Pool
+from bestex.venues.raydium_amm_v4 import Rounding
 from tests.support import amm, clmm, cpmm, damm, dlmm
-from tests.support.venues import CLOCK, IN, MINT_A, OUT, ask, mints
+from tests.support.venues import CLOCK, IN, MINT_A, OUT, ask, first, mints
 
 pools = st.one_of(amm.pools(), cpmm.pools(), clmm.pools(), dlmm.pools(), damm.pools())
 _SLIVER = 1 << VALUE_BITS - PRICE_BITS
@@ -33,6 +37,49 @@ def test_the_conjugate_covers_every_swap(pool: Pool, mint: object, seed: int) ->
             beyond = (leaving << VALUE_BITS) - price * arriving * _SLIVER
             assert curve.conjugate(price) >= beyond
         assert leaving << PRICE_BITS <= curve.steepest * arriving
+
+
+@settings(deadline=None, max_examples=150, derandomize=True, suppress_health_check=list(HealthCheck))
+@given(pool=damm.pools(fees=st.none(), base_fees=damm.limiters), seed=st.integers(0, 2**32))
+def test_a_rate_limiter_with_a_dynamic_fee_is_covered_in_every_increment(pool: DammPool, seed: int) -> None:
+    chance = random.Random(seed)
+    curve = pool.curve(pool.mints[1], CLOCK)
+    curve.reach(U64_MAX)
+    levels = curve.ins.starts + curve.ins.ends
+    assume(levels)
+    prices = [int(chance.uniform(0.99, 1.01) / level**2 * 2**PRICE_BITS) for level in levels]
+    for amount in [chance.choice(curve.ins.filled) * 10 ** chance.uniform(-1, 0.5) for _ in range(20)]:
+        quoted = ask(pool, pool.mints[1], int(amount) or 1, IN)
+        if quoted is None:
+            continue
+        for price in prices:
+            assert curve.conjugate(price) >= (quoted.out_amount << VALUE_BITS) - price * quoted.in_amount * _SLIVER
+
+
+@pytest.mark.parametrize("fee", [(1, 10_000), (25, 10_000), (400, 10_000)])
+def test_the_first_base_units_that_pay_no_legacy_fee_are_covered(fee: tuple[int, int]) -> None:
+    accounts = amm.amm_accounts((10**6, 10**9), fee=fee)
+    for rounding in Rounding:
+        pool = raydium_amm_v4.decode(first(accounts), accounts, rounding=rounding)
+        curve = pool.curve(MINT_A, CLOCK)
+        curve.reach(U64_MAX)
+        for amount in range(1, 10_000, 7):
+            quoted = ask(pool, MINT_A, amount, IN)
+            paid = quoted.out_amount if quoted else 0
+            for level in (*curve.ins.starts, curve.ins.starts[0] * 1.0001):
+                price = int(2**PRICE_BITS / level**2)
+                assert curve.conjugate(price) >= (paid << VALUE_BITS) - price * amount * _SLIVER
+
+
+def test_a_curve_ends_with_the_arrays_that_a_transaction_carries() -> None:
+    bins = {-70 * number: (0, 10**9) for number in range(6)}
+    ranges = [(-(number + 1) * 600, -number * 600 - 10, 10**12) for number in range(6)]
+    for accounts in (dlmm.dlmm_accounts(bins), clmm.clmm_accounts([(-10, 10, 10**12), *ranges])):
+        pool = PROGRAMS[accounts[first(accounts)].owner].decode(first(accounts), accounts)
+        curve = pool.curve(MINT_A, CLOCK)
+        most = curve.reach(U64_MAX)
+        assert pool.quote(MINT_A, most, IN, CLOCK).arrays == ARRAY_LIMIT
+        assert pool.quote(MINT_A, most + most // 3, IN, CLOCK).arrays > ARRAY_LIMIT
 
 
 def _moves(pool: Pool, curve: Curve, chance: random.Random, forward: bool) -> list[tuple[int, int]]:

@@ -133,6 +133,23 @@ def test_a_capped_transfer_fee_makes_every_leg_cost_and_the_gap_covers_it() -> N
     assert 0 < found.optimality_gap <= 2 * cap
 
 
+def test_one_pool_may_beat_every_split_once_transfers_cost_more_than_they_gain() -> None:
+    of = mints(TransferFeeConfig.constant(100, 10**6))
+    chance = random.Random(23)
+    pools = [pool_of("cpmm", chance, 1.0, 10**12, of) for _ in range(3)]
+    found = split(pools, ONE, 10**9, IN, CLOCK)
+    assert len(found.legs) == 1
+    assert found.out_amount == max(quoted.out_amount for pool in pools if (quoted := asked(pool, ONE, 10**9, IN)))
+
+
+def test_a_bound_for_larger_inputs_covers_them() -> None:
+    pools = market(random.Random(31), 4, 0.2, 10**11)
+    for amount in (10**6, 10**9):
+        found = split(pools, ONE, amount, IN, CLOCK, bound_amount=2 * amount)
+        assert found.bound >= split(pools, ONE, 2 * amount, IN, CLOCK).out_amount
+        assert split(pools, ONE, amount, IN, CLOCK).out_amount == found.out_amount
+
+
 def test_a_dynamic_fee_that_falls_on_the_way_is_covered_by_a_chord() -> None:
     """Within the filter period the fee of a DLMM pair counts from an older bin: swaps back to it grow cheaper."""
     bins = {bin_id: (10**9 if bin_id >= 0 else 0, 10**9 if bin_id <= 0 else 0) for bin_id in range(-30, 31)}
