@@ -8,13 +8,13 @@ from hypothesis import strategies as st
 
 from bestex.errors import SwapRefused
 from bestex.types import U64_MAX, SwapMode
-from bestex.venues import PROGRAMS, raydium_amm_v4
+from bestex.venues import PROGRAMS, damm_layout, raydium_amm_v4, token
 from bestex.venues.curve import PRICE_BITS, VALUE_BITS, Curve
 from bestex.venues.meteora_damm_v2 import DammPool
 from bestex.venues.pool import ARRAY_LIMIT, Pool
 from bestex.venues.raydium_amm_v4 import Rounding
 from tests.support import amm, clmm, cpmm, damm, dlmm
-from tests.support.venues import CLOCK, IN, MINT_A, OUT, ask, first, mints
+from tests.support.venues import CLOCK, IN, MINT_A, OUT, ask, first, mints, patched, vaults_of
 
 pools = st.one_of(amm.pools(), cpmm.pools(), clmm.pools(), dlmm.pools(), damm.pools())
 _SLIVER = 1 << VALUE_BITS - PRICE_BITS
@@ -80,6 +80,24 @@ def test_a_curve_ends_with_the_arrays_that_a_transaction_carries() -> None:
         most = curve.reach(U64_MAX)
         assert pool.quote(MINT_A, most, IN, CLOCK).arrays == ARRAY_LIMIT
         assert pool.quote(MINT_A, most + most // 3, IN, CLOCK).arrays > ARRAY_LIMIT
+
+
+def test_a_curve_ends_where_the_range_ends_or_the_vault_is_empty() -> None:
+    """The split takes what is within reach for what a swap can have: it must neither ask for more nor miss any."""
+    low, high = (1 << 64) * 99 // 100, (1 << 64) * 101 // 100
+    narrow = damm.damm_accounts(sqrt_price=1 << 64, sqrt_min=low, sqrt_max=high)
+    for vault in vaults_of(narrow):
+        narrow[vault] = token.credit(narrow[vault], 10**14)
+    counted = damm_layout.TWO_U64.pack(10**15, 10**15)
+    for accounts in (
+        patched(narrow, first(narrow), damm_layout.AMOUNTS_AT, counted),
+        clmm.clmm_accounts([(-1_000, 1_000, 10**12)], vaults=(10**9, 10**9)),
+    ):
+        pool = PROGRAMS[accounts[first(accounts)].owner].decode(first(accounts), accounts)
+        for mint in pool.mints:
+            most = pool.curve(mint, CLOCK).reach(U64_MAX)
+            assert ask(pool, mint, most, IN)
+            assert not ask(pool, mint, most + most // 1_000, IN)
 
 
 def _moves(pool: Pool, curve: Curve, chance: random.Random, forward: bool) -> list[tuple[int, int]]:

@@ -2,7 +2,8 @@
 
 import msgspec
 
-from bestex.types import SwapMode
+from bestex.routing.quote import Leg
+from bestex.types import Mint, SwapMode
 from bestex.venues.pool import Pool, Quote
 
 
@@ -11,6 +12,20 @@ class Swap(msgspec.Struct, frozen=True, gc=False):
 
     pool: Pool
     quote: Quote
+
+    def as_leg(self, in_mint: Mint) -> Leg:
+        """The same as a leg of a `Route`. Transfer fees are in the amounts, not in the fee."""
+        one, other = self.pool.mints
+        out_mint = other if in_mint == one else one
+        return Leg(
+            pool=self.pool,
+            in_mint=in_mint,
+            out_mint=out_mint,
+            in_amount=self.quote.in_amount,
+            out_amount=self.quote.out_amount,
+            fee_amount=self.quote.fee_amount,
+            fee_mint=in_mint if self.quote.fee_on_input else out_mint,
+        )
 
 
 class Excluded(msgspec.Struct, frozen=True, gc=False):

@@ -41,6 +41,18 @@ def test_a_split_is_better_than_any_single_pool(mode: SwapMode) -> None:
         assert found.in_amount < min(quoted.in_amount for quoted in alone)
 
 
+def test_a_split_gives_the_legs_of_a_route() -> None:
+    pools = market(random.Random(3), 5, 0.2, 10**11)
+    found = split(pools, TWO, 10**9, IN, CLOCK)
+    legs = [leg.as_leg(TWO) for leg in found.legs]
+    assert sum(leg.in_amount for leg in legs) == 10**9
+    assert sum(leg.out_amount for leg in legs) == found.out_amount
+    for leg, part in zip(legs, found.legs, strict=True):
+        assert (leg.in_mint, leg.out_mint) == (TWO, ONE)
+        assert leg.fee_mint == (TWO if part.quote.fee_on_input else ONE)
+        assert leg.fee_amount == part.quote.fee_amount
+
+
 def test_twins_share_equally() -> None:
     chance, twins = random.Random(5), []
     for _ in range(2):
