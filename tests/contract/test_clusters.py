@@ -18,14 +18,14 @@ from bestex.orders.order import OrderType
 from bestex.paper.cluster import PaperCluster
 from bestex.paper.network import INSTANT, NetworkProfile
 from bestex.ports import Cluster
-from bestex.runtime import Engines, Ports, compose
+from bestex.runtime import Engines, Ports, SystemClock, compose
 from bestex.solana.rpc import Market, RpcCluster
 from bestex.solana.signer import KeypairSigner
 from bestex.store.sqlite import SqliteStore
 from tests.contract.cluster_contract import ClusterContract
 from tests.support.entropy import SeededEntropy
 from tests.support.paper import ETH, USDC, WALLET, Client, pools_of, swap
-from tests.support.rpc import SystemClock, connected, opened, served_paper
+from tests.support.rpc import connected, opened, served_paper
 
 
 class Pair(msgspec.Struct):

@@ -3,12 +3,14 @@
 from collections.abc import AsyncIterator, Iterator
 
 import pytest
+from deploy.local.postgres import PostgresServer
 
 from bestex.ports import Store
+from bestex.runtime import SystemClock
 from bestex.store.postgres import PostgresStore
 from tests.contract.store_contract import StoreContract
 from tests.contract.store_contract import store as store  # noqa: PLC0414 - a fixture
-from tests.support.postgres import PostgresServer, RealClock, running_server
+from tests.support.postgres import running_server
 
 
 class PostgresHarness:
@@ -28,7 +30,7 @@ class PostgresHarness:
         await self._opened.open()
 
     def _make(self) -> PostgresStore:
-        return PostgresStore(self._dsn, clock=RealClock())
+        return PostgresStore(self._dsn, clock=SystemClock())
 
 
 @pytest.fixture(scope="module")

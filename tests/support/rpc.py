@@ -1,8 +1,6 @@
 """Paper clusters and scripted nodes behind real sockets on loopback."""
 
-import asyncio
 import json
-import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, TypeAlias
@@ -15,25 +13,13 @@ from bestex.paper.network import NetworkProfile
 from bestex.paper.running import InPlace
 from bestex.paper.server import Address, App, Message, Receive, Scope, Send, paper_app, serving
 from bestex.ports import LandedTransaction
+from bestex.runtime import SystemClock
 from bestex.solana.rpc import RpcCluster
 from tests.support.entropy import SeededEntropy
 from tests.support.paper import FINAL_AFTER_8, WALLET
 
 Reply: TypeAlias = tuple[int, Mapping[str, str], bytes]
 """HTTP status, headers, body."""
-
-
-class SystemClock:
-    """The machine's own time: sockets know no other."""
-
-    def now_ms(self) -> int:
-        return time.time_ns() // 1_000_000
-
-    def monotonic_s(self) -> float:
-        return time.monotonic()
-
-    async def sleep(self, seconds: float) -> None:
-        await asyncio.sleep(seconds)
 
 
 @asynccontextmanager

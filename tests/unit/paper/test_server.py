@@ -20,11 +20,12 @@ from bestex.errors import ConfigError
 from bestex.paper.cluster import PaperCluster
 from bestex.paper.network import INSTANT
 from bestex.paper.server import Address, serve_paper
+from bestex.runtime import SystemClock
 from bestex.types import Commitment, Signature
 from bestex.venues.token import TOKEN_PROGRAM
 from tests.support import paper as on
 from tests.support.paper import JUP, STRANGER, USDC, WALLET, Client, ata, signed
-from tests.support.rpc import Caller, SystemClock, caller, opened
+from tests.support.rpc import Caller, caller, opened
 
 ME, THEM = WALLET.pubkey(), STRANGER.pubkey()
 CONFIRMED = {"commitment": "confirmed"}

@@ -11,6 +11,7 @@ from solders.pubkey import Pubkey
 
 from bestex.errors import ClusterUnavailable, ConfigError, RateLimited
 from bestex.ports import TokenChange
+from bestex.runtime import SystemClock
 from bestex.solana.rpc import RpcCluster, web_socket_url
 from bestex.solana.rpc_errors import RequestRefused
 from bestex.types import ChainClock, Commitment, Signature

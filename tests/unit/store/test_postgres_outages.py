@@ -5,13 +5,15 @@ from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 
 import asyncpg
 import pytest
+from deploy.local.postgres import PostgresServer
 
 from bestex.errors import StoreUnavailable
 from bestex.ports import Committed
+from bestex.runtime import SystemClock
 from bestex.store.postgres import PostgresStore
 from bestex.types import OrderId
 from tests.support.orders import NOW_MS, Life, keys, pending
-from tests.support.postgres import PostgresServer, RealClock, running_server
+from tests.support.postgres import running_server
 
 LONG_S = 30.0
 """More than any restart takes."""
@@ -30,7 +32,7 @@ async def dsn(server: PostgresServer) -> str:
 
 @pytest.fixture
 async def store(dsn: str) -> AsyncIterator[PostgresStore]:
-    opened = PostgresStore(dsn, clock=RealClock(), retry_for_s=LONG_S)
+    opened = PostgresStore(dsn, clock=SystemClock(), retry_for_s=LONG_S)
     await opened.open()
     yield opened
     await opened.close()
@@ -152,7 +154,7 @@ async def test_a_commit_whose_answer_was_lost(
 
 
 async def test_an_outcome_that_stays_unknown_is_called_so(dsn: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    store = PostgresStore(dsn, clock=RealClock(), retry_for_s=0.0)
+    store = PostgresStore(dsn, clock=SystemClock(), retry_for_s=0.0)
     await store.open()
 
     async def commit(self: asyncpg.transaction.Transaction) -> None:
@@ -168,7 +170,7 @@ async def test_an_outcome_that_stays_unknown_is_called_so(dsn: str, monkeypatch:
 
 
 async def test_while_it_is_away_and_after(server: PostgresServer, dsn: str) -> None:
-    store = PostgresStore(dsn, clock=RealClock(), retry_for_s=0.05)
+    store = PostgresStore(dsn, clock=SystemClock(), retry_for_s=0.05)
     await store.open()
     order = (await store.accept(*pending(1), keys())).order
     server.stop()
@@ -186,7 +188,7 @@ async def test_while_it_is_away_and_after(server: PostgresServer, dsn: str) -> N
 
 async def test_it_waits_for_a_server_that_is_still_starting(server: PostgresServer, dsn: str) -> None:
     server.stop()
-    store = PostgresStore(dsn, clock=RealClock(), retry_for_s=LONG_S)
+    store = PostgresStore(dsn, clock=SystemClock(), retry_for_s=LONG_S)
     opening = asyncio.create_task(store.open())
     await asyncio.to_thread(server.start)
     await opening
@@ -195,7 +197,7 @@ async def test_it_waits_for_a_server_that_is_still_starting(server: PostgresServ
 
 
 async def test_a_server_that_is_not_there(dsn: str) -> None:
-    store = PostgresStore(dsn.replace("host=", "host=/nowhere"), clock=RealClock(), retry_for_s=0.0)
+    store = PostgresStore(dsn.replace("host=", "host=/nowhere"), clock=SystemClock(), retry_for_s=0.0)
     with pytest.raises(StoreUnavailable):
         await store.open()
 

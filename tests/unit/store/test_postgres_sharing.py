@@ -6,16 +6,18 @@ from collections.abc import AsyncIterator, Iterator
 import asyncpg
 import msgspec
 import pytest
+from deploy.local.postgres import PostgresServer
 
 from bestex.errors import ConfigError, Conflict, IdempotencyMismatch, StaleVersion, StoreUnavailable
 from bestex.orders.order import Order
 from bestex.orders.status import Status
 from bestex.ports import Claims, RateLimit
+from bestex.runtime import SystemClock
 from bestex.store.pg_migrate import Migration, known_migrations, migrate
 from bestex.store.postgres import PostgresStore
 from bestex.types import OrderId
 from tests.support.orders import NOW_MS, Life, keys, pending
-from tests.support.postgres import PostgresServer, RealClock, running_server
+from tests.support.postgres import running_server
 
 LATER_MS = NOW_MS + 10_000
 LEASE_MS = 30_000
@@ -35,7 +37,7 @@ async def dsn(server: PostgresServer) -> str:
 @pytest.fixture
 async def stores(dsn: str) -> AsyncIterator[list[PostgresStore]]:
     """Opened at once: they migrate an empty database together."""
-    opened = [PostgresStore(dsn, clock=RealClock()) for _ in range(3)]
+    opened = [PostgresStore(dsn, clock=SystemClock()) for _ in range(3)]
     await asyncio.gather(*(store.open() for store in opened))
     yield opened
     await asyncio.gather(*(store.close() for store in opened))
@@ -140,7 +142,7 @@ class TestTogether:
         await stores[0].record(life.change(life.failed()))
         connection = await asyncpg.connect(dsn)
         await connection.execute("UPDATE writers SET touched_at = now() - interval '8 days'")
-        again = PostgresStore(dsn, clock=RealClock())
+        again = PostgresStore(dsn, clock=SystemClock())
         await again.open()
         assert await connection.fetchval("SELECT count(*) FROM writers") == 1
         await connection.close()
@@ -200,7 +202,7 @@ class TestMigrating:
         known = known_migrations()
         later = Migration(len(known) + 1, "later", f"-- needs: {len(known)}\nCREATE TABLE later ();")
         await migrate(connection, [*known, later], now_ms=NOW_MS)
-        store = PostgresStore(dsn, clock=RealClock())
+        store = PostgresStore(dsn, clock=SystemClock())
         await store.open()
         await place(store, 1)
         await store.close()
@@ -223,7 +225,7 @@ class TestMigrating:
     async def test_events_of_a_month_are_in_its_partition(self, dsn: str) -> None:
         connection = await asyncpg.connect(dsn)
         await migrate(connection, known_migrations(), now_ms=NOW_MS)  # the first moment of 2026
-        store = PostgresStore(dsn, clock=RealClock())
+        store = PostgresStore(dsn, clock=SystemClock())
         await store.open()
         await place(store, 1)
         await store.close()
@@ -233,7 +235,7 @@ class TestMigrating:
         await connection.close()
 
     async def test_a_month_without_partition_goes_to_the_default_one(self, dsn: str) -> None:
-        store = PostgresStore(dsn, clock=RealClock())
+        store = PostgresStore(dsn, clock=SystemClock())
         await store.open()
         (order,) = await place(store, 1)
         connection = await asyncpg.connect(dsn)
