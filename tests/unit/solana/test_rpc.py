@@ -20,7 +20,6 @@ from tests.support.paper import WALLET
 from tests.support.rpc import (
     Reply,
     ScriptedNode,
-    SystemClock,
     connected,
     opened,
     result,
