@@ -1,6 +1,6 @@
 """Every way out of the process, on one page.
 
-The engine reaches time, chance, disk, network and keys through these protocols only. `runtime.py` chooses who stands
+The engine reaches time, chance, disk, network and keys through these protocols only. `runtime` chooses who stands
 behind each of them.
 """
 
@@ -130,6 +130,8 @@ class Committed(msgspec.Struct, frozen=True, gc=False):
     """No event follows."""
     payload: bytes
     """The event as JSON."""
+    order: Order | None = None
+    """The order after this event: on the last event of a change that comes straight from a commit."""
 
 
 class Store(Protocol):
@@ -145,7 +147,10 @@ class Store(Protocol):
     async def close(self) -> None: ...
 
     def on_commit(self, listener: Callable[[Sequence[Committed]], None]) -> None:
-        """Call `listener` after each commit with the events that it made durable, in order."""
+        """Call `listener` after each commit with the events that it made durable, in order.
+
+        The last event of each change carries the order as the change left it.
+        """
         ...
 
     async def accept(self, order: Order, event: Event, keys: IdempotencyKeys) -> Acceptance:
@@ -212,20 +217,26 @@ class Subscription(Protocol):
 
     overflowed: bool
     """The reader was too slow and events were dropped: read the store by sequence number."""
+    lost: bool
+    """Events may have been lost on their way, by no fault of the reader: subscribe again, then read the store."""
 
     async def next(self) -> Committed | None:
-        """The next event; None when the subscription is closed or has overflowed and is drained."""
+        """The next event; None when the subscription is closed, or has overflowed or lost events and is drained."""
         ...
 
     def close(self) -> None: ...
 
 
 class Bus(Protocol):
-    """Wake-ups and status fan-out. Everything on it may be lost at any moment."""
+    """Wake-ups, status fan-out, the active orders. Everything on it may be lost at any moment."""
 
     def publish(self, events: Sequence[Committed]) -> None: ...
 
     def subscribe(self, order_id: OrderId) -> Subscription: ...
+
+    async def active(self, limit: int) -> list[Order] | None:
+        """Orders that are not terminal, oldest first; None: the bus does not know them all, ask the store."""
+        ...
 
     def wake(self) -> None:
         """Tell idle workers that there may be work."""
@@ -233,6 +244,44 @@ class Bus(Protocol):
 
     async def wait_for_work(self, timeout_s: float) -> None:
         """Return at a wake-up since the last call, or after the timeout."""
+        ...
+
+    def close(self) -> None:
+        """End all subscriptions: whoever reads one learns that the process stops."""
+        ...
+
+
+class Grant(msgspec.Struct, frozen=True, gc=False):
+    """How many orders may be begun now."""
+
+    name: str
+    """To give back what was not used."""
+    granted: int
+    wait_ms: int
+    """When there may be room for more; 0: all that was asked for is granted."""
+
+
+class Limits(Protocol):
+    """What the whole deployment has in common beside its store. All of it are hints that may be missing: None.
+
+    For the rate the store's own count decides (see `Store.claim`); asking here first spares it questions whose answer
+    is no. The global concurrency is counted here only: without an answer, each worker has its own limit and no other.
+    """
+
+    async def begin(self, wanted: int, rate: RateLimit) -> Grant | None:
+        """Count up to `wanted` orders as begun."""
+        ...
+
+    async def give_back(self, grant: Grant, unused: int) -> None:
+        """These many of the granted orders were not begun."""
+        ...
+
+    async def hold(self, names: Sequence[str], *, limit: int, lease_ms: int) -> list[str] | None:
+        """Which of these names have one of `limit` slots, taken now or prolonged; the first ones come first."""
+        ...
+
+    async def release(self, names: Sequence[str]) -> None:
+        """Free the slots under these names."""
         ...
 
 

@@ -1,7 +1,6 @@
 """For operators and machines: health, metrics, the queue, the table of problems."""
 
 import asyncio
-from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -99,4 +98,5 @@ async def list_problems() -> list[dict[str, Any]]:
     return list(table())
 
 
-OPS_ROUTES: Sequence[HTTPRouteHandler] = (live, ready, queue_stats, metrics, list_problems)
+HEALTH_ROUTES: tuple[HTTPRouteHandler, ...] = (live, ready, metrics)
+OPS_ROUTES: tuple[HTTPRouteHandler, ...] = (*HEALTH_ROUTES, queue_stats, list_problems)

@@ -1,0 +1,170 @@
+"""Who stands behind each port, as the settings say. The only file that names concrete stores, buses and clusters."""
+
+import hashlib
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import AsyncExitStack
+from pathlib import Path
+from typing import TypeVar
+
+import structlog
+from solders.keypair import Keypair
+from solders.pubkey import Pubkey
+
+from bestex.api.metrics import Metrics
+from bestex.bus.local import LocalBus
+from bestex.bus.redis import RedisBus
+from bestex.bus.redis_link import RedisServer
+from bestex.config import Settings
+from bestex.errors import ConfigError, Unavailable
+from bestex.orders.order import Order
+from bestex.paper.cluster import PaperCluster
+from bestex.paper.network import PROFILES
+from bestex.ports import Clock, Cluster, Entropy, Signer, Store
+from bestex.runtime.background import Background
+from bestex.runtime.compose import Ports
+from bestex.solana.rpc import RpcCluster
+from bestex.solana.signer import KeypairSigner
+from bestex.store.postgres import PostgresStore
+from bestex.store.sqlite import SqliteStore
+from bestex.types import Token
+
+_log = structlog.get_logger(__name__)
+
+_ALL = 1_000_000
+"""More open orders than a store ever has."""
+_AGAIN_S = 0.5
+
+Opened = TypeVar("Opened")
+
+
+class Backends:
+    """Opens what stands behind the ports of one process.
+
+    What runs on is given to `background`, what has to be closed to `exits`.
+    """
+
+    def __init__(
+        self, settings: Settings, clock: Clock, entropy: Entropy, *, background: Background, exits: AsyncExitStack
+    ) -> None:
+        self._settings = settings
+        self._clock = clock
+        self._entropy = entropy
+        self._background = background
+        self._exits = exits
+
+    async def open(self, metrics: Metrics) -> Ports:
+        """Raises ConfigError, StoreUnavailable, ClusterUnavailable."""
+        store = await self._store(metrics)
+        signer = open_signer(self._settings)
+        cluster, tokens, pools = await self._cluster(signer)
+        # Before the store and the cluster are closed, and after the bus has told what it has to tell.
+        self._exits.push_async_callback(self._background.stop)
+        if isinstance(cluster, PaperCluster):
+            self._background.start("paper cluster", cluster.run())
+        bus = self._bus(store)
+        store.on_commit(bus.publish)
+        store.on_commit(metrics.observe_commits)
+        return Ports(self._clock, self._entropy, store, bus, cluster, signer, tokens, pools)
+
+    async def _store(self, metrics: Metrics) -> Store:
+        settings = self._settings
+        store: Store
+        if settings.database_url:
+            store = postgres_store(settings, self._clock, metrics)
+        else:
+            make_data_dir(settings)
+            store = SqliteStore(settings.store_path, clock=self._clock, on_batch=metrics.observe_batch)
+        await store.open()
+        self._exits.push_async_callback(store.close)
+        return store
+
+    def _bus(self, store: Store) -> LocalBus | RedisBus:
+        settings = self._settings
+        if not settings.redis_url:
+            return LocalBus(buffer_events=settings.stream_buffer_events)
+
+        async def open_orders() -> Sequence[Order]:
+            return await store.active(_ALL)
+
+        bus = RedisBus(
+            self._redis(), prefix=settings.redis_prefix, buffer_events=settings.stream_buffer_events,
+            open_orders=open_orders,
+        )  # fmt: skip
+        self._background.start("bus", bus.run())
+        self._exits.push_async_callback(bus.drain, settings.redis_timeout_s)
+        return bus
+
+    def _redis(self) -> RedisServer:
+        url, timeout_s = self._settings.redis_url, self._settings.redis_timeout_s
+        try:
+            return RedisServer(url, clock=self._clock, entropy=self._entropy, timeout_s=timeout_s)
+        except ValueError as error:
+            raise ConfigError(f"setting redis_url: {error}") from error
+
+    async def _cluster(self, signer: Signer) -> tuple[Cluster, Sequence[Token], Sequence[Pubkey]]:
+        settings, clock = self._settings, self._clock
+        if not settings.cluster_url:
+            paper = await open_paper(settings, clock, self._entropy, signer.pubkey)
+            self._exits.push_async_callback(paper.close)
+            return paper, paper.tokens, paper.pools
+
+        async def connect() -> RpcCluster:
+            return await RpcCluster.open(settings.cluster_url, clock=clock, timeout_s=settings.cluster_timeout_s)
+
+        remote = await _patiently(connect, settings.startup_s, clock)
+        self._exits.push_async_callback(remote.close)
+        if not remote.simulated:
+            raise ConfigError(
+                f"the node at {settings.cluster_url} is not a paper cluster: trading on a real one is not built yet"
+            )
+        await remote.fund_wallet(signer.pubkey)
+        market = await remote.market()
+        return remote, market.tokens, market.pools
+
+
+def make_data_dir(settings: Settings) -> None:
+    """Raises ConfigError."""
+    try:
+        Path(settings.data_dir).mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigError(f"cannot make data_dir {settings.data_dir}: {error.strerror}") from error
+
+
+def open_signer(settings: Settings) -> KeypairSigner:
+    """The wallet's key."""
+    if settings.wallet_secret:
+        return KeypairSigner.from_base58(settings.wallet_secret)
+    # Worth nothing outside this paper market, and the same at every start, as its ledger remembers it.
+    return KeypairSigner(Keypair.from_seed(hashlib.sha256(f"paper wallet {settings.paper_seed}".encode()).digest()))
+
+
+async def open_paper(settings: Settings, clock: Clock, entropy: Entropy, wallet: Pubkey) -> PaperCluster:
+    """The paper cluster of `data_dir`. Raises ConfigError."""
+    make_data_dir(settings)
+    return await PaperCluster.open(
+        profile=PROFILES[settings.network],
+        clock=clock,
+        entropy=entropy,
+        path=settings.ledger_path,
+        seed=settings.paper_seed,
+        wallet=wallet,
+        traders=settings.paper_traders,
+    )
+
+
+def postgres_store(settings: Settings, clock: Clock, metrics: Metrics | None = None) -> PostgresStore:
+    """The store of many processes, not open yet."""
+    return PostgresStore(settings.database_url, clock=clock, on_batch=metrics.observe_batch if metrics else None)
+
+
+async def _patiently(open_it: Callable[[], Awaitable[Opened]], within_s: float, clock: Clock) -> Opened:
+    """Try again for a while: processes that are started together are not ready together."""
+    until_s = clock.monotonic_s() + within_s
+    while True:
+        try:
+            return await open_it()
+        except Unavailable as error:
+            if clock.monotonic_s() >= until_s:
+                raise
+            _log.warning("not there yet, trying again", reason=error.message)
+        await clock.sleep(_AGAIN_S)
