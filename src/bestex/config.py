@@ -60,6 +60,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     """Holds `bestex.db` (orders) and `paper.db` (the paper cluster's ledger)."""
     database_url: str = ""
     """`postgresql://user:password@host/database`, several hosts with commas; empty: SQLite in `data_dir`."""
+    database_retry_s: Seconds = 10.0
+    """How long a request is tried again while PostgreSQL does not answer, before it is refused with 503."""
     redis_url: str = ""
     """`redis://host:6379`, for streams and limits across processes; empty: each process is by itself."""
     redis_prefix: str = "bestex:"

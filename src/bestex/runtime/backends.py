@@ -74,7 +74,7 @@ class Backends:
         else:
             make_data_dir(settings)
             store = SqliteStore(settings.store_path, clock=self._clock, on_batch=metrics.observe_batch)
-        await store.open()
+        await _patiently(store.open, settings.startup_s, self._clock)
         self._exits.push_async_callback(store.close)
         return store
 
@@ -153,8 +153,15 @@ async def open_paper(settings: Settings, clock: Clock, entropy: Entropy, wallet:
 
 
 def postgres_store(settings: Settings, clock: Clock, metrics: Metrics | None = None) -> PostgresStore:
-    """The store of many processes, not open yet."""
-    return PostgresStore(settings.database_url, clock=clock, on_batch=metrics.observe_batch if metrics else None)
+    """The store of many processes, not open yet. Raises ConfigError."""
+    if not settings.database_url.startswith(("postgresql://", "postgres://")):
+        raise ConfigError("setting database_url: it has to begin with postgresql://")
+    return PostgresStore(
+        settings.database_url,
+        clock=clock,
+        on_batch=metrics.observe_batch if metrics else None,
+        retry_for_s=settings.database_retry_s,
+    )
 
 
 async def _patiently(open_it: Callable[[], Awaitable[Opened]], within_s: float, clock: Clock) -> Opened:
