@@ -70,10 +70,13 @@ class Metrics:
 
     def observe_commits(self, events: Sequence[Committed]) -> None:
         """Count and time events that are on disk: a listener for `Store.on_commit`."""
-        now_s = self._clock.monotonic_s()
+        now_s, now_ms = self._clock.monotonic_s(), self._clock.now_ms()
+        ages_s = {
+            event.order_id: (now_ms - event.order.created_at_ms) / 1000 for event in events if event.order is not None
+        }
         for event in events:
             self._events[_event_name(event.payload).event, event.status] += 1
-            self._time(event, now_s)
+            self._time(event, now_s, ages_s.get(event.order_id))
 
     def observe_batch(self, operations: int, seconds: float) -> None:
         """Note one commit of the store: how many writes it held, and how long it took. From any thread."""
@@ -135,14 +138,13 @@ class Metrics:
     def _histogram(self, name: str, meaning: str, buckets: Sequence[float]) -> Histogram:
         return Histogram(f"bestex_{name}_seconds", meaning, ("status",), registry=self.registry, buckets=buckets)
 
-    def _time(self, event: Committed, now_s: float) -> None:
+    def _time(self, event: Committed, now_s: float, age_s: float | None) -> None:
+        """`age_s`: how long ago the order was accepted, by the clock of whoever did it; None: not known."""
         known = self._open.get(event.order_id)
         if known is None:
-            if not event.final:
-                self._open[event.order_id] = _Open(event.status, now_s, now_s if event.seq == 1 else None)
-                if len(self._open) > _MOST_OPEN:
-                    del self._open[next(iter(self._open))]
-            return
+            known = self._first_seen(event, now_s, None if age_s is None else now_s - max(0.0, age_s))
+            if known is None:
+                return
         if event.status is not known.status or event.final:
             self._stages[known.status].observe(now_s - known.since_s)
             if known.accepted_s is not None and _decides(event, known.status):
@@ -150,6 +152,22 @@ class Metrics:
             known.status, known.since_s = event.status, now_s
         if event.final:
             del self._open[event.order_id]
+
+
+    def _first_seen(self, event: Committed, now_s: float, accepted_s: float | None) -> _Open | None:
+        """Begin to time an order; what there is to time already, if another process accepted it."""
+        if event.final:
+            return None
+        fresh = event.seq == 2 and accepted_s is not None
+        opened = _Open(
+            Status.PENDING if fresh else event.status,
+            accepted_s if fresh and accepted_s is not None else now_s,
+            now_s if event.seq == 1 else accepted_s,
+        )
+        self._open[event.order_id] = opened
+        if len(self._open) > _MOST_OPEN:
+            del self._open[next(iter(self._open))]
+        return opened if fresh else None
 
 
 def _decides(event: Committed, before: Status) -> bool:
