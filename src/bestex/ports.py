@@ -276,8 +276,11 @@ class Limits(Protocol):
         """These many of the granted orders were not begun."""
         ...
 
-    async def hold(self, names: Sequence[str], *, limit: int, lease_ms: int) -> list[str] | None:
-        """Which of these names have one of `limit` slots, taken now or prolonged; the first ones come first."""
+    async def hold(self, in_use: Sequence[str], new: Sequence[str], *, limit: int, lease_ms: int) -> list[str] | None:
+        """Prolong the slots in use, and take one for each of the new names as long as fewer than `limit` are taken.
+
+        Answers the new names that have one. Those in use count even where they had been forgotten.
+        """
         ...
 
     async def release(self, names: Sequence[str]) -> None:
@@ -385,6 +388,10 @@ class Cluster(Protocol):
     async def latest_blockhash(self, commitment: Commitment) -> Blockhash: ...
 
     async def height(self, commitment: Commitment) -> Height: ...
+
+    async def oldest_block(self) -> Height:
+        """The first block that a search of the node's history reaches; of height 0 where it reaches all."""
+        ...
 
     async def accounts(self, addresses: Sequence[Pubkey], commitment: Commitment) -> AccountsAt: ...
 

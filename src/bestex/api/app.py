@@ -77,6 +77,7 @@ class _Application:
     async def _execute(self, scope: Scope, receive: Receive, send: Send) -> None:
         """The hot route: what Litestar's handler of the same path does, without the cost of the framework."""
         front, headers = self._front, scope["headers"]
+        began_s = front.clock.monotonic_s()
         try:
             answer = await place_order(
                 front, headers, await read_body(headers, receive, front.settings.body_limit_bytes)
@@ -85,11 +86,12 @@ class _Application:
             return
         except BestexError as error:
             answer = problem(error, EXECUTE)
-        front.metrics.observe_request("POST", EXECUTE, answer.status)
+        front.metrics.observe_request("POST", EXECUTE, answer.status, front.clock.monotonic_s() - began_s)
         await send_answer(send, answer)
 
     async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
-        status = 500
+        status, front = 500, self._front
+        began_s = front.clock.monotonic_s()
 
         async def counted(message: Message) -> None:
             nonlocal status
@@ -99,6 +101,8 @@ class _Application:
 
         # To the server a HEAD stays a HEAD: it leaves the body out.
         method = "GET" if scope["method"] == "HEAD" else scope["method"]
-        asked = {**scope, "method": method, FRONT: self._front}
+        asked = {**scope, "method": method, FRONT: front}
         await self._routed(asked, receive, counted)
-        self._front.metrics.observe_request(scope["method"], asked.get("path_template") or _UNKNOWN_ROUTE, status)
+        front.metrics.observe_request(
+            scope["method"], asked.get("path_template") or _UNKNOWN_ROUTE, status, front.clock.monotonic_s() - began_s
+        )

@@ -20,6 +20,8 @@ from bestex.ports import QueueStats
 
 _READY_TIMEOUT_S = 3.0
 """An engine that needs longer to say that it is ready is not."""
+_STATS_TIMEOUT_S = 1.0
+"""A scrape has a few seconds for everything."""
 _WINDOW_MS = 60_000
 
 _log = structlog.get_logger(__name__)
@@ -87,8 +89,9 @@ async def metrics(request: HttpRequest) -> Response[bytes]:
     """Counters and latencies in Prometheus' text format."""
     front = front_of(request)
     stats: QueueStats | None = None
-    with suppress(StoreUnavailable):  # what the process itself knows is worth the more then
-        stats = await front.store.stats(front.clock.now_ms(), _WINDOW_MS)
+    with suppress(StoreUnavailable, TimeoutError):  # what the process itself knows is worth the more then
+        async with asyncio.timeout(_STATS_TIMEOUT_S):
+            stats = await front.store.stats(front.clock.now_ms(), _WINDOW_MS)
     return Response(front.metrics.exposition(stats), media_type=CONTENT_TYPE)
 
 

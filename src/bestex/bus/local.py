@@ -4,6 +4,7 @@ import asyncio
 from collections import deque
 from collections.abc import Sequence
 
+from bestex.orders.order import Order
 from bestex.ports import Committed
 from bestex.types import OrderId
 
@@ -13,6 +14,7 @@ class LocalSubscription:
 
     def __init__(self, bus: "LocalBus", order_id: OrderId, buffer_events: int) -> None:
         self.overflowed = False
+        self.lost = False
         self._bus = bus
         self._order_id = order_id
         self._room = buffer_events
@@ -23,7 +25,7 @@ class LocalSubscription:
     async def next(self) -> Committed | None:
         """As `Subscription.next`. One reader at a time."""
         while not self._events:
-            if self._closed or self.overflowed:
+            if self._closed or self.overflowed or self.lost:
                 return None
             self._reader = asyncio.get_running_loop().create_future()
             try:
@@ -80,6 +82,10 @@ class LocalBus:
         subscription = LocalSubscription(self, order_id, self._buffer_events)
         self._subscriptions.setdefault(order_id, []).append(subscription)
         return subscription
+
+    async def active(self, limit: int) -> list[Order] | None:  # noqa: ARG002
+        """As `Bus.active`: never known here."""
+        return None
 
     def remove(self, order_id: OrderId, subscription: LocalSubscription) -> None:
         """Forget the subscription; nothing happens if it is forgotten already."""

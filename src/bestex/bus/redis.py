@@ -3,28 +3,27 @@
 What this node publishes reaches its own subscriptions at once, in the process, and the other nodes through one channel:
 one message per commit batch, sent in the background. A node receives each message once and hands the events to its own
 subscriptions. Whenever something may have been missed (this node's connection was lost, or another node had to throw
-messages away) all subscriptions end as overflowed, and their readers take up from the store by sequence number.
+messages away) all subscriptions end as lost, and their readers take up from the store by sequence number.
 """
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 
-import msgspec
 import structlog
-from redis.exceptions import RedisError, ResponseError
+from redis.exceptions import ResponseError
 
-from bestex.bus.redis_active import ActiveOrder, ActiveOrders, OpenOrders
-from bestex.bus.redis_link import Command, Connection, RedisLink, RedisServer
+from bestex.bus.redis_active import ActiveOrders, OpenOrders
+from bestex.bus.redis_link import Command, RedisLink, RedisServer
+from bestex.bus.redis_listener import Listener
 from bestex.bus.redis_node import NodeBus, NodeSubscription
 from bestex.bus.redis_outbox import Outbox, Parcel
-from bestex.bus.redis_wire import NODE_BYTES, decode_message, encode_message
+from bestex.bus.redis_wire import NODE_BYTES, encode_message
 from bestex.errors import BestexError, BusUnavailable
+from bestex.orders.order import Order
 from bestex.ports import Committed
 from bestex.types import OrderId
 
-_HEARTBEAT_S = 2.0
-"""A channel that is quiet for so long is asked whether it is still there."""
 _REBUILD_CHECK_S = 1.0
 
 _log = structlog.get_logger(__name__)
@@ -56,9 +55,9 @@ class RedisBus:
         self._active = ActiveOrders(server, prefix=f"{prefix}active:", rebuild_s=rebuild_s)
         self._link = RedisLink(server)
         self._open_orders = open_orders
-        self._listening = asyncio.Event()
-        self.connections = 0
-        """How often the channel was subscribed to: each time after the first, something may have been missed."""
+        self._listener = Listener(server, self._channel, node=self._node, local=self._local)
+        self.messages_sent = self.events_sent = 0
+        """To the other nodes. A message carries the events of one or more commits."""
 
     # --- the port -----------------------------------------------------------------------------------------------------
 
@@ -80,11 +79,17 @@ class RedisBus:
         """As `Bus.wait_for_work`."""
         await self._local.wait_for_work(timeout_s)
 
-    # --- the active orders --------------------------------------------------------------------------------------------
-
-    async def active(self, limit: int) -> list[ActiveOrder]:
-        """Orders that have not ended, oldest first. Raises BusUnavailable: then ask the store."""
-        return await self._active.read(limit)
+    async def active(self, limit: int) -> list[Order] | None:
+        """As `Bus.active`. What this node has published is in it; other nodes' changes may be a moment late."""
+        if self._link.backoff.remaining_s:
+            return None
+        try:
+            async with asyncio.timeout(self._server.timeout_s):
+                if not await self._outbox.wait_sent():
+                    return None
+            return await self._active.read(limit)
+        except (BusUnavailable, TimeoutError):
+            return None
 
     async def rebuild(self, open_orders: OpenOrders) -> None:
         """Make the active orders anew from the store. Raises BusUnavailable, and what `open_orders` raises."""
@@ -105,17 +110,32 @@ class RedisBus:
     @property
     def listening(self) -> bool:
         """Whether other nodes are heard now."""
-        return self._listening.is_set()
+        return self._listener.listening.is_set()
+
+    @property
+    def connections(self) -> int:
+        """How often the channel was subscribed to: each time after the first, something may have been missed."""
+        return self._listener.connections
+
+    @property
+    def messages_received(self) -> int:
+        """From other nodes."""
+        return self._listener.messages
+
+    @property
+    def events_received(self) -> int:
+        """From other nodes."""
+        return self._listener.events
 
     async def wait_listening(self) -> None:
         """Until other nodes are heard."""
-        await self._listening.wait()
+        await self._listener.listening.wait()
 
     async def run(self) -> None:
         """Talk to Redis until canceled, whatever becomes of Redis."""
         try:
             async with asyncio.TaskGroup() as tasks:
-                tasks.create_task(self._keep_up(self._listen))
+                tasks.create_task(self._keep_up(self._listener.run))
                 tasks.create_task(self._keep_up(self._send))
                 if self._open_orders is not None:
                     tasks.create_task(self._keep_up(partial(self._keep_active, self._open_orders)))
@@ -161,15 +181,18 @@ class RedisBus:
                     raise
                 _log.warning("events were not told to other nodes", reason=error.message)
             else:
-                self._outbox.delivered()
+                self._outbox.delivered(parcel)
 
     async def _deliver(self, parcel: Parcel) -> None:
         changes = self._changes(parcel)
         message = encode_message(self._node, parcel.batches, wake=parcel.wake, lost=parcel.lost)
-        published, *changed = await self._link.call(("PUBLISH", self._channel, message), *changes)
+        # In this order: whoever hears of an event finds it in the active orders.
+        *changed, published = await self._link.call(*changes, ("PUBLISH", self._channel, message))
         if isinstance(published, ResponseError):
             self._link.backoff.failed()
             raise BusUnavailable(f"Redis refuses a message: {published}")
+        self.messages_sent += 1
+        self.events_sent += sum(map(len, parcel.batches))
         for refused in changed:
             if isinstance(refused, ResponseError):
                 self._outbox.mark_stale()
@@ -180,70 +203,12 @@ class RedisBus:
         stale, change = parcel.stale, None
         try:
             change = self._active.change([event for batch in parcel.batches for event in batch])
-        except msgspec.DecodeError as error:
+        except ValueError as error:
             stale = True
-            _log.warning("an event cannot be read", reason=str(error))
+            _log.warning("active orders were not changed", reason=str(error))
         return [*([self._active.invalidate()] if stale else []), *([change] if change is not None else [])]
 
-    # --- receiving ----------------------------------------------------------------------------------------------------
-
-    async def _listen(self) -> None:
-        backoff = self._server.backoff()
-        while True:
-            connection = self._server.connection()
-            try:
-                await self._subscribe(connection)
-                await self._receive(connection)
-            except (RedisError, OSError, TimeoutError) as error:
-                backoff.failed()
-                _log.warning("other nodes are not heard", reason=type(error).__name__, again_in_s=backoff.remaining_s)
-            finally:
-                self._listening.clear()
-                await connection.disconnect(nowait=True)
-            await backoff.wait()
-
-    async def _subscribe(self, connection: Connection) -> None:
-        async with asyncio.timeout(self._server.timeout_s):
-            await connection.connect()
-            await _send_one(connection, "SUBSCRIBE", self._channel)
-            await connection.read_response()
-        # From here on nothing is missed that is not in the store already: who reads it now has everything.
-        self._local.lose()
-        self._local.wake()
-        self.connections += 1
-        self._listening.set()
-
-    async def _receive(self, connection: Connection) -> None:
-        """Until the connection fails. Raises TimeoutError when not even a heartbeat is answered."""
-        asked = False
-        while True:
-            timeout_s = self._server.timeout_s if asked else _HEARTBEAT_S
-            reply = await connection.read_response(timeout=timeout_s, disconnect_on_error=False)
-            if reply is None:
-                if asked:
-                    raise TimeoutError
-                async with asyncio.timeout(self._server.timeout_s):
-                    await _send_one(connection, "PING")
-                asked = True
-                continue
-            asked = False
-            if isinstance(reply, list) and reply[0] == b"message":
-                self._take(reply[2])
-
-    def _take(self, data: bytes) -> None:
-        if data.startswith(self._node):
-            return
-        try:
-            message = decode_message(data)
-        except msgspec.DecodeError as error:
-            _log.warning("a message cannot be read", reason=str(error))
-            self._local.lose()
-            return
-        self._local.publish(message.events)
-        if message.lost:
-            self._local.lose()
-        if message.wake:
-            self._local.wake()
+    # --- the active orders --------------------------------------------------------------------------------------------
 
     async def _keep_active(self, open_orders: OpenOrders) -> None:
         while True:
@@ -255,7 +220,3 @@ class RedisBus:
             except BestexError as error:
                 _log.warning("the active orders were not rebuilt", reason=error.message)
             await self._server.clock.sleep(_REBUILD_CHECK_S)
-
-
-async def _send_one(connection: Connection, *command: str) -> None:
-    await connection.send_packed_command(connection.pack_commands([command]), check_health=False)

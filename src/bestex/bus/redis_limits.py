@@ -1,32 +1,21 @@
-"""Hints about the limits of the whole deployment: they spare the store questions whose answer is no.
+"""The limits of the whole deployment, as Redis knows them: see `ports.Limits`.
 
-The store counts for itself and decides. Without Redis there is no hint, and everybody asks the store.
+A Redis that comes back empty has forgotten what was begun and who has a slot. The rate limit holds nevertheless, by the
+store's count; the global concurrency can be exceeded until each worker has renewed its leases once.
 """
 
 from collections.abc import Sequence
-from typing import NamedTuple
 
 from bestex.bus.redis_link import RedisLink, RedisServer
 from bestex.bus.redis_scripts import BEGIN_ORDERS, HOLD_SLOTS
 from bestex.errors import BusUnavailable
-from bestex.ports import RateLimit
-from bestex.types import OrderId
+from bestex.ports import Grant, RateLimit
 
 _NAME_BYTES = 8
 
 
-class Grant(NamedTuple):
-    """How many orders may be begun now."""
-
-    name: str
-    """To give back what was not used."""
-    granted: int
-    wait_ms: int
-    """When there may be room for more; 0: all that was asked for is granted."""
-
-
 class RedisLimits:
-    """The global rate limit, as an exact sliding window by the clock of Redis, and the global concurrency."""
+    """The rate as an exact sliding window by the clock of Redis, and slots that end with their leases."""
 
     def __init__(self, server: RedisServer, *, prefix: str) -> None:
         """`prefix`: in front of every key."""
@@ -36,7 +25,7 @@ class RedisLimits:
         self._slots = f"{prefix}slots"
 
     async def begin(self, wanted: int, rate: RateLimit) -> Grant | None:
-        """Count up to `wanted` orders as begun. None: Redis does not answer, ask the store."""
+        """As `Limits.begin`."""
         name = self._entropy.bytes(_NAME_BYTES).hex()
         try:
             granted, wait_ms = await self._link.ask(
@@ -47,25 +36,27 @@ class RedisLimits:
         return Grant(name, granted, wait_ms)
 
     async def give_back(self, grant: Grant, unused: int) -> None:
-        """These many of the granted orders were not begun. If Redis does not answer, they leave with their window."""
+        """As `Limits.give_back`. If Redis does not answer, they leave with their window."""
         members = [f"{grant.name}:{number}" for number in range(grant.granted - unused + 1, grant.granted + 1)]
         if members:
             await self._tell("ZREM", self._starts, *members)
 
-    async def hold(self, order_ids: Sequence[OrderId], *, limit: int, lease_ms: int) -> list[OrderId] | None:
-        """Which of these orders have one of `limit` slots, taken or prolonged. None: Redis does not answer."""
-        if not order_ids:
+    async def hold(self, in_use: Sequence[str], new: Sequence[str], *, limit: int, lease_ms: int) -> list[str] | None:
+        """As `Limits.hold`."""
+        if not in_use and not new:
             return []
         try:
-            held = await self._link.ask("EVAL", HOLD_SLOTS, 1, self._slots, limit, lease_ms, *order_ids)
+            taken = await self._link.ask(
+                "EVAL", HOLD_SLOTS, 1, self._slots, limit, lease_ms, len(in_use), *in_use, *new
+            )  # fmt: skip
         except BusUnavailable:
             return None
-        return [OrderId(name.decode()) for name in held]
+        return [name.decode() for name in taken]
 
-    async def release(self, order_ids: Sequence[OrderId]) -> None:
-        """Free these orders' slots. If Redis does not answer, they are free when their leases end."""
-        if order_ids:
-            await self._tell("ZREM", self._slots, *order_ids)
+    async def release(self, names: Sequence[str]) -> None:
+        """As `Limits.release`. If Redis does not answer, they are free when their leases end."""
+        if names:
+            await self._tell("ZREM", self._slots, *names)
 
     async def close(self) -> None:
         await self._link.close()

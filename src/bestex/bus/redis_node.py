@@ -8,8 +8,8 @@ class NodeSubscription(LocalSubscription):
     """A subscription that can lose events on their way to this node."""
 
     def lose(self) -> None:
-        """End as after an overflow: the reader gets what is buffered, and then has to read the store."""
-        self.overflowed = True
+        """End: the reader gets what is buffered, and then has to subscribe again and read the store."""
+        self.lost = True
         self._bus.remove(self._order_id, self)
         self._wake()
 

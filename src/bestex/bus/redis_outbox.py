@@ -29,9 +29,13 @@ class Outbox:
         self._room = events_max
         self._batches: deque[Sequence[Committed]] = deque()
         self._queued = 0
+        self._put = self._gone = 0
+        """Events that ever came, and that went: were sent or thrown away."""
+        self._waiting: deque[tuple[int, asyncio.Future[None]]] = deque()
         self._wake = False
         self._lost = False
         self._stale = False
+        self._doubtful = False
         self._filled = asyncio.Event()
         self._emptied = asyncio.Event()
         self._emptied.set()
@@ -49,6 +53,7 @@ class Outbox:
             return
         self._batches.append(events)
         self._queued += len(events)
+        self._put += len(events)
         if self._queued > self._room:
             self._clear()
         self._filled.set()
@@ -62,7 +67,7 @@ class Outbox:
 
     def mark_stale(self) -> None:
         """Changes of active orders were refused: to be said with the next parcel."""
-        self._stale = True
+        self._stale = self._doubtful = True
 
     def throw_away(self, parcel: Parcel) -> None:
         """The parcel has not arrived, or nobody knows. What waits goes too: it would come too late to be of use."""
@@ -90,8 +95,11 @@ class Outbox:
             self._filled.clear()
         return parcel
 
-    def delivered(self) -> None:
-        """What was taken has been sent."""
+    def delivered(self, parcel: Parcel) -> None:
+        """The parcel that was taken has been sent."""
+        self._count_gone(sum(map(len, parcel.batches)))
+        if parcel.stale and not self._stale:
+            self._doubtful = False
         if not self._filled.is_set():
             self._emptied.set()
 
@@ -99,8 +107,25 @@ class Outbox:
         """Until everything has been sent."""
         await self._emptied.wait()
 
+    async def wait_sent(self) -> bool:
+        """Until all that is here now has been sent or thrown away; False: Redis misses changes and does not know it."""
+        if self._gone < self._put:
+            sent = asyncio.get_running_loop().create_future()
+            self._waiting.append((self._put, sent))
+            await sent
+        return not self._doubtful
+
     def _clear(self) -> None:
-        self.thrown_away += sum(map(len, self._batches))
+        thrown_away = sum(map(len, self._batches))
+        self.thrown_away += thrown_away
         self._batches.clear()
         self._queued = 0
-        self._lost = self._stale = True
+        self._lost = self._stale = self._doubtful = True
+        self._count_gone(thrown_away)
+
+    def _count_gone(self, events: int) -> None:
+        self._gone += events
+        while self._waiting and self._waiting[0][0] <= self._gone:
+            _, sent = self._waiting.popleft()
+            if not sent.done():
+                sent.set_result(None)

@@ -1,33 +1,29 @@
 """What Redis has to do in one step, in Lua. Keys of orders are made in the scripts: one Redis, no Redis Cluster."""
 
 APPLY = """
-local changes = cjson.decode(ARGV[2])
-for _, change in ipairs(changes) do
-    local id, seq, status, updated, final, request = unpack(change)
+for at = 3, #ARGV, 5 do
+    local id, seq, status, final, order = ARGV[at], ARGV[at + 1], ARGV[at + 2], ARGV[at + 3], ARGV[at + 4]
     local key = ARGV[1] .. id
     local known = redis.call('HMGET', key, 'seq', 'ended')
     if not known[2] then
-        if final then
+        if final == '1' then
             redis.call('DEL', key)
             redis.call('HSET', key, 'ended', '1')
-            redis.call('EXPIRE', key, ARGV[3])
+            redis.call('EXPIRE', key, ARGV[2])
             redis.call('ZREM', KEYS[1], id)
         else
-            if request ~= '' then
-                redis.call('HSET', key, 'request', request)
-            end
             if tonumber(seq) > tonumber(known[1] or '0') then
-                redis.call('HSET', key, 'seq', seq, 'status', status, 'updated', updated)
+                redis.call('HSET', key, 'seq', seq, 'status', status, 'order', order)
             end
             redis.call('ZADD', KEYS[1], 0, id)
         end
     end
 end
-return #changes
 """
-"""KEYS: open set. ARGV: prefix of the orders' keys, changes as JSON, seconds to remember that an order has ended.
+"""KEYS: open set. ARGV: prefix of the orders' keys, seconds to remember that an order has ended; then of each order its
+id, sequence number, status, 1 if it has ended, and the order as JSON.
 
-Nodes send on their own, so that an order's events can come out of sequence: the greatest sequence number wins, and an
+Nodes send on their own, so that an order's states can come out of sequence: the greatest sequence number wins, and an
 order that has ended stays so.
 """
 
@@ -38,13 +34,14 @@ if not state or state ~= redis.call('GET', KEYS[3]) then
 end
 local rows = {}
 for _, id in ipairs(redis.call('ZRANGE', KEYS[1], 0, ARGV[2] - 1)) do
-    local row = redis.call('HMGET', ARGV[1] .. id, 'seq', 'status', 'updated', 'request')
-    row[5] = id
-    rows[#rows + 1] = row
+    rows[#rows + 1] = redis.call('HGET', ARGV[1] .. id, 'order')
 end
 return rows
 """
-"""KEYS: open set, state, whole state. ARGV: prefix of the orders' keys, limit. Nil: the set may not be whole."""
+"""KEYS: open set, state, whole state. ARGV: prefix of the orders' keys, limit. Answers orders, oldest first.
+
+Nil: the set may not be whole.
+"""
 
 BEGIN_REBUILD = """
 local state = redis.call('GET', KEYS[1])
@@ -80,14 +77,6 @@ return 1
 0: something was lost meanwhile.
 """
 
-FORGET = """
-for at = 2, #ARGV do
-    redis.call('ZREM', KEYS[1], ARGV[at])
-    redis.call('DEL', ARGV[1] .. ARGV[at])
-end
-"""
-"""KEYS: open set. ARGV: prefix of the orders' keys, ids."""
-
 BEGIN_ORDERS = """
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
@@ -110,22 +99,22 @@ return {granted, leaving and math.max(1, leaving + window - now) or window}
 HOLD_SLOTS = """
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
+local until_ms, first_new = now + ARGV[2], 4 + ARGV[3]
 redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', now)
-local free = ARGV[1] - redis.call('ZCARD', KEYS[1])
-local held = {}
-for at = 3, #ARGV do
-    local known = redis.call('ZSCORE', KEYS[1], ARGV[at])
-    if known or free > 0 then
-        if not known then
-            free = free - 1
-        end
-        redis.call('ZADD', KEYS[1], now + ARGV[2], ARGV[at])
-        held[#held + 1] = ARGV[at]
-    end
+for at = 4, first_new - 1 do
+    redis.call('ZADD', KEYS[1], until_ms, ARGV[at])
+end
+local room = ARGV[1] - redis.call('ZCARD', KEYS[1])
+local taken = {}
+for at = first_new, math.min(#ARGV, first_new + room - 1) do
+    redis.call('ZADD', KEYS[1], until_ms, ARGV[at])
+    taken[#taken + 1] = ARGV[at]
 end
 if redis.call('PTTL', KEYS[1]) < tonumber(ARGV[2]) then
     redis.call('PEXPIRE', KEYS[1], ARGV[2])
 end
-return held
+return taken
 """
-"""KEYS: slots. ARGV: limit, lease in ms, names. Answers the names that have a slot now; held ones are prolonged."""
+"""KEYS: slots. ARGV: limit, lease in ms, number of names in use, these names, new names. Answers the new names that
+have a slot now. Those in use have one in any case: beyond the limit if need be, so that no others are given away.
+"""

@@ -4,10 +4,22 @@ from collections.abc import Sequence
 
 import msgspec
 
+from bestex.orders.status import Status
 from bestex.ports import Committed
+from bestex.types import OrderId
 
 
-class Message(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
+class _Told(msgspec.Struct, frozen=True, gc=False):
+    """A `Committed` without its order: who shows an order's state reads the active orders or the store."""
+
+    order_id: OrderId
+    seq: int
+    status: Status
+    final: bool
+    payload: bytes
+
+
+class Message(msgspec.Struct, frozen=True, gc=False):
     """A map on the wire: a node of another version finds what it knows, and skips the rest."""
 
     events: list[Committed] = []
@@ -26,7 +38,12 @@ NODE_BYTES = 8
 
 def encode_message(node: bytes, batches: Sequence[Sequence[Committed]], *, wake: bool, lost: bool) -> bytes:
     """The batches as one message."""
-    return node + _encoder.encode(Message([event for batch in batches for event in batch], wake=wake, lost=lost))
+    events = [
+        _Told(event.order_id, event.seq, event.status, event.final, event.payload)
+        for batch in batches
+        for event in batch
+    ]
+    return node + _encoder.encode({"events": events, "wake": wake, "lost": lost})
 
 
 def decode_message(data: bytes) -> Message:

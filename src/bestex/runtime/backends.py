@@ -7,12 +7,15 @@ from pathlib import Path
 from typing import TypeVar
 
 import structlog
+from prometheus_client.metrics_core import CounterMetricFamily as Counter
+from prometheus_client.metrics_core import GaugeMetricFamily as Gauge
 from solders.keypair import Keypair
 from solders.pubkey import Pubkey
 
 from bestex.api.metrics import Metrics
 from bestex.bus.local import LocalBus
 from bestex.bus.redis import RedisBus
+from bestex.bus.redis_limits import RedisLimits
 from bestex.bus.redis_link import RedisServer
 from bestex.config import Settings
 from bestex.errors import ConfigError, Unavailable
@@ -61,10 +64,10 @@ class Backends:
         self._exits.push_async_callback(self._background.stop)
         if isinstance(cluster, PaperCluster):
             self._background.start("paper cluster", cluster.run())
-        bus = self._bus(store)
+        bus, limits = self._redis(store, metrics) if self._settings.redis_url else (self._alone(), None)
         store.on_commit(bus.publish)
         store.on_commit(metrics.observe_commits)
-        return Ports(self._clock, self._entropy, store, bus, cluster, signer, tokens, pools)
+        return Ports(self._clock, self._entropy, store, bus, cluster, signer, tokens, pools, limits)
 
     async def _store(self, metrics: Metrics) -> Store:
         settings = self._settings
@@ -78,28 +81,32 @@ class Backends:
         self._exits.push_async_callback(store.close)
         return store
 
-    def _bus(self, store: Store) -> LocalBus | RedisBus:
+    def _alone(self) -> LocalBus:
+        if self._settings.database_url:
+            _log.warning("without redis_url, streams show what other processes do only after seconds")
+        return LocalBus(buffer_events=self._settings.stream_buffer_events)
+
+    def _redis(self, store: Store, metrics: Metrics) -> tuple[RedisBus, RedisLimits]:
         settings = self._settings
-        if not settings.redis_url:
-            return LocalBus(buffer_events=settings.stream_buffer_events)
 
         async def open_orders() -> Sequence[Order]:
             return await store.active(_ALL)
 
-        bus = RedisBus(
-            self._redis(), prefix=settings.redis_prefix, buffer_events=settings.stream_buffer_events,
-            open_orders=open_orders,
-        )  # fmt: skip
-        self._background.start("bus", bus.run())
-        self._exits.push_async_callback(bus.drain, settings.redis_timeout_s)
-        return bus
-
-    def _redis(self) -> RedisServer:
-        url, timeout_s = self._settings.redis_url, self._settings.redis_timeout_s
         try:
-            return RedisServer(url, clock=self._clock, entropy=self._entropy, timeout_s=timeout_s)
+            server = RedisServer(
+                settings.redis_url, clock=self._clock, entropy=self._entropy, timeout_s=settings.redis_timeout_s
+            )
         except ValueError as error:
             raise ConfigError(f"setting redis_url: {error}") from error
+        bus = RedisBus(
+            server, prefix=settings.redis_prefix, buffer_events=settings.stream_buffer_events, open_orders=open_orders
+        )
+        _show(bus, metrics)
+        self._background.start("bus", bus.run())
+        self._exits.push_async_callback(bus.drain, settings.redis_timeout_s)
+        limits = RedisLimits(server, prefix=f"{settings.redis_prefix}limits:")
+        self._exits.push_async_callback(limits.close)
+        return bus, limits
 
     async def _cluster(self, signer: Signer) -> tuple[Cluster, Sequence[Token], Sequence[Pubkey]]:
         settings, clock = self._settings, self._clock
@@ -114,9 +121,7 @@ class Backends:
         remote = await _patiently(connect, settings.startup_s, clock)
         self._exits.push_async_callback(remote.close)
         if not remote.simulated:
-            raise ConfigError(
-                f"the node at {settings.cluster_url} is not a paper cluster: trading on a real one is not built yet"
-            )
+            raise ConfigError("the node at cluster_url is not a paper cluster: trading on a real one is not built yet")
         await remote.fund_wallet(signer.pubkey)
         market = await remote.market()
         return remote, market.tokens, market.pools
@@ -162,6 +167,16 @@ def postgres_store(settings: Settings, clock: Clock, metrics: Metrics | None = N
         on_batch=metrics.observe_batch if metrics else None,
         retry_for_s=settings.database_retry_s,
     )
+
+
+def _show(bus: RedisBus, metrics: Metrics) -> None:
+    """Let Prometheus see the bus."""
+    metrics.watch(Gauge, "bus_connected", "Whether other nodes are heard.", lambda: bus.listening)
+    metrics.watch(Gauge, "bus_queued_events", "Events that wait for Redis.", lambda: bus.queued)
+    metrics.watch(Counter, "bus_dropped_events", "Events that were not told to other nodes.", lambda: bus.thrown_away)
+    metrics.watch(Counter, "bus_connections", "Times that the channel was subscribed to.", lambda: bus.connections)
+    metrics.watch(Counter, "bus_sent_events", "Events told to other nodes.", lambda: bus.events_sent)
+    metrics.watch(Counter, "bus_received_events", "Events that other nodes told.", lambda: bus.events_received)
 
 
 async def _patiently(open_it: Callable[[], Awaitable[Opened]], within_s: float, clock: Clock) -> Opened:

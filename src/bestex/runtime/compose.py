@@ -17,7 +17,7 @@ from bestex.execution.reconcile import Reconciler
 from bestex.execution.worker import Worker
 from bestex.market.book import Book
 from bestex.market.tokens import Tokens
-from bestex.ports import Bus, Clock, Cluster, Entropy, Signer, Store
+from bestex.ports import Bus, Clock, Cluster, Entropy, Limits, Signer, Store
 from bestex.types import Commitment, Token
 
 
@@ -32,6 +32,8 @@ class Ports(NamedTuple):
     signer: Signer
     tokens: Sequence[Token]
     pools: Sequence[Pubkey]
+    limits: Limits | None = None
+    """Of all processes together, beside the store's own count."""
 
 
 class Engines(NamedTuple):
@@ -63,7 +65,8 @@ def compose(
     async def ready() -> None:
         check()
         await store.ping()
-        await cluster.height(Commitment.CONFIRMED)
+        if workers:  # without any, orders are taken whatever becomes of the chain
+            await cluster.height(Commitment.CONFIRMED)
 
     intake = Intake(
         store=store,
@@ -135,4 +138,6 @@ def _worker(settings: Settings, ports: Ports, engine: Engine, name: str) -> Work
         rate_per_minute=settings.rate_per_minute,
         lease_s=settings.lease_s,
         poll_s=settings.poll_s,
+        limits=ports.limits,
+        global_concurrency=settings.global_concurrency,
     )

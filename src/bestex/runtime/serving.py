@@ -65,7 +65,7 @@ class Running:
 async def assembled(settings: Settings, role: Role) -> AsyncIterator[tuple[Front, Background, Stop]]:
     """A working engine without its HTTP server. Ends by finishing the orders in work, as far as time allows."""
     clock, entropy = SystemClock(), SystemEntropy()
-    metrics, background = Metrics(clock), Background()
+    metrics, background = Metrics(clock, times_orders=role is not Role.API), Background()
     name = f"{socket.gethostname()}-{os.getpid()}-{entropy.bytes(4).hex()}"
     async with AsyncExitStack() as exits:
         ports = await Backends(settings, clock, entropy, background=background, exits=exits).open(metrics)

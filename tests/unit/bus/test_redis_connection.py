@@ -21,8 +21,8 @@ async def test_a_connection_that_is_cut_is_made_again_and_its_readers_are_told()
         async with asyncio.timeout(WAIT_S):
             assert await reading is None
             assert [await buffered.next() for _ in range(2)] == [event(A, 1), None]
-        assert waiting.overflowed
-        assert buffered.overflowed
+        assert waiting.lost
+        assert buffered.lost
         await until(lambda: near.listening and far.listening)
         assert near.connections == 2
         again = near.subscribe(A)
@@ -32,7 +32,7 @@ async def test_a_connection_that_is_cut_is_made_again_and_its_readers_are_told()
 
 
 async def test_a_quiet_connection_stays_and_a_frozen_one_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("bestex.bus.redis._HEARTBEAT_S", 0.05)
+    monkeypatch.setattr("bestex.bus.redis_listener._HEARTBEAT_S", 0.05)
     async with running_redis() as redis, running_node(redis) as bus:
         subscription = bus.subscribe(A)
         reading = asyncio.create_task(subscription.next())
@@ -45,7 +45,7 @@ async def test_a_quiet_connection_stays_and_a_frozen_one_is_given_up(monkeypatch
         redis.thaw()
         async with asyncio.timeout(WAIT_S):
             assert await reading is None
-        assert subscription.overflowed
+        assert subscription.lost
         assert bus.connections >= 2
 
 

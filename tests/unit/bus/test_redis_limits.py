@@ -7,7 +7,6 @@ import pytest
 
 from bestex.bus.redis_limits import RedisLimits
 from bestex.ports import RateLimit
-from bestex.types import OrderId
 from tests.support.redis import BINARIES, PREFIX, WAIT_S, RedisProcess, running_redis
 
 LONG_MS = 600_000
@@ -27,10 +26,6 @@ async def two(redis: RedisProcess) -> AsyncIterator[tuple[RedisLimits, RedisLimi
     yield made
     for limits in made:
         await limits.close()
-
-
-def ids(*names: str) -> list[OrderId]:
-    return [OrderId(name) for name in names]
 
 
 async def begin(limits: RedisLimits, wanted: int, count: int, window_ms: int = LONG_MS) -> tuple[int, int]:
@@ -85,31 +80,47 @@ async def test_a_lower_limit_waits_until_enough_have_left(two: Two) -> None:
     assert await begin(b, 1, 0) == (0, LONG_MS)
 
 
+async def hold(limits: RedisLimits, in_use: str, new: str, limit: int, lease_ms: int = LONG_MS) -> str:
+    taken = await limits.hold(list(in_use), list(new), limit=limit, lease_ms=lease_ms)
+    assert taken is not None
+    return "".join(taken)
+
+
 async def test_slots_are_shared_by_all_nodes(two: Two) -> None:
     a, b = two
-    assert await a.hold(ids("1", "2"), limit=3, lease_ms=LONG_MS) == ids("1", "2")
-    assert await b.hold(ids("3", "4"), limit=3, lease_ms=LONG_MS) == ids("3")
-    assert await a.hold(ids("1", "5"), limit=3, lease_ms=LONG_MS) == ids("1")
-    await a.release(ids("2"))
-    assert await b.hold(ids("4", "5"), limit=3, lease_ms=LONG_MS) == ids("4")
-    assert await b.hold([], limit=3, lease_ms=LONG_MS) == []
+    assert await hold(a, "", "12", 3) == "12"
+    assert await hold(b, "", "34", 3) == "3"
+    assert await hold(a, "12", "5", 3) == ""
+    await a.release(["2"])
+    assert await hold(b, "3", "45", 3) == "4"
+    assert await hold(b, "", "", 3) == ""
     await b.release([])
 
 
 async def test_a_dead_node_keeps_its_slots_until_its_lease_ends(two: Two) -> None:
     a, b = two
-    assert await a.hold(ids("1"), limit=1, lease_ms=SHORT_MS) == ids("1")
-    assert await b.hold(ids("2"), limit=1, lease_ms=LONG_MS) == []
+    assert await hold(a, "", "1", 1, SHORT_MS) == "1"
+    assert await hold(b, "", "2", 1) == ""
     async with asyncio.timeout(WAIT_S):
-        while await b.hold(ids("2"), limit=1, lease_ms=LONG_MS) == []:
+        while not await hold(b, "", "2", 1):
             await asyncio.sleep(0.02)
-    assert await a.hold(ids("1"), limit=1, lease_ms=LONG_MS) == []
+    assert await hold(a, "", "3", 1) == ""
+
+
+async def test_what_is_in_use_counts_though_it_was_forgotten(two: Two) -> None:
+    a, b = two
+    assert await hold(a, "12", "3", 2) == ""
+    assert await hold(b, "45", "6", 2) == ""
+    await a.release(["1", "2"])
+    assert await hold(a, "", "3", 2) == "", "those of the other node are as many as there may be"
+    await b.release(["4"])
+    assert await hold(a, "", "37", 2) == "3"
 
 
 async def test_nothing_is_kept_for_ever(two: Two, redis: RedisProcess) -> None:
     a, _ = two
     await begin(a, 1, 1, SHORT_MS)
-    await a.hold(ids("1"), limit=1, lease_ms=SHORT_MS)
+    await hold(a, "", "1", 1, SHORT_MS)
     async with asyncio.timeout(WAIT_S):
         while await a._link.ask("DBSIZE"):
             await asyncio.sleep(0.02)
@@ -121,6 +132,6 @@ async def test_without_redis_there_is_no_hint_and_no_error(two: Two, redis: Redi
     assert grant is not None
     await redis.kill()
     assert await a.begin(1, RateLimit(5, LONG_MS)) is None
-    assert await a.hold(ids("1"), limit=1, lease_ms=LONG_MS) is None
+    assert await a.hold([], ["1"], limit=1, lease_ms=LONG_MS) is None
     await a.give_back(grant, 1)
-    await a.release(ids("1"))
+    await a.release(["1"])

@@ -72,14 +72,50 @@ async def test_it_is_empty_when_the_last_is_delivered() -> None:
     outbox = Outbox(events_max=10)
     outbox.put(events(A, 1))
     empty = asyncio.create_task(outbox.wait_empty())
-    await outbox.take()
+    parcel = await outbox.take()
     outbox.put(events(A, 2))
-    outbox.delivered()
+    outbox.delivered(parcel)
     await asyncio.sleep(0)
     assert not empty.done()
-    await outbox.take()
-    outbox.delivered()
+    outbox.delivered(await outbox.take())
     await empty
+
+
+async def test_who_waits_for_what_is_here_does_not_wait_for_what_comes() -> None:
+    outbox = Outbox(events_max=10)
+    assert await outbox.wait_sent()
+    outbox.put(events(A, 1, 2))
+    parcel = await outbox.take()
+    sent = asyncio.create_task(outbox.wait_sent())
+    await asyncio.sleep(0)
+    outbox.put(events(A, 3))
+    assert not sent.done()
+    outbox.delivered(parcel)
+    assert await sent
+    later = asyncio.create_task(outbox.wait_sent())
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    assert not later.done()
+    outbox.delivered(await outbox.take())
+    assert await later
+
+
+async def test_after_a_loss_there_is_doubt_until_the_others_are_told() -> None:
+    outbox = Outbox(events_max=2)
+    outbox.put(events(A, 1))
+    parcel = await outbox.take()
+    waiting = asyncio.create_task(outbox.wait_sent())
+    await asyncio.sleep(0)
+    outbox.throw_away(parcel)
+    assert not await waiting
+    telling = await outbox.take()
+    assert telling.stale
+    assert not await outbox.wait_sent(), "it is on its way"
+    outbox.put(events(A, 2, 3, 4))
+    outbox.delivered(telling)
+    assert not await outbox.wait_sent(), "more was lost meanwhile"
+    outbox.delivered(await outbox.take())
+    assert await outbox.wait_sent()
 
 
 async def test_refused_changes_are_said_with_the_next_parcel() -> None:
