@@ -72,6 +72,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     """A Solana RPC node, which must be `bestex paper`, `http://host:8899`; empty: a paper cluster in this process."""
     cluster_timeout_s: Seconds = 10.0
     """How long one call to the node may take."""
+    cluster_connections: Count = 64
+    """To the node at once, at most."""
     startup_s: Seconds = 30.0
     """How long a starting process waits for the node and the database."""
 
@@ -185,4 +187,6 @@ def _convert(key: str, value: object) -> object:
     try:
         return msgspec.convert(value, field.type, strict=False)
     except msgspec.ValidationError as error:
-        raise ConfigError(f"setting {key}: {error} (given: {'(hidden)' if key in SECRETS | _URLS else repr(value)})") from error
+        raise ConfigError(
+            f"setting {key}: {error} (given: {'(hidden)' if key in SECRETS | _URLS else repr(value)})"
+        ) from error

@@ -1,12 +1,16 @@
 """Paper clusters and scripted nodes behind real sockets on loopback."""
 
+import asyncio
+import base64
 import json
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping, Sequence
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any, TypeAlias
 
 import httpx
 import msgspec
+from solders.instruction import Instruction
 
 from bestex.paper.cluster import PaperCluster
 from bestex.paper.network import NetworkProfile
@@ -15,21 +19,24 @@ from bestex.paper.server import Address, App, Message, Receive, Scope, Send, pap
 from bestex.ports import LandedTransaction
 from bestex.runtime import SystemClock
 from bestex.solana.rpc import RpcCluster
+from bestex.types import Commitment, Signature
 from tests.support.entropy import SeededEntropy
-from tests.support.paper import FINAL_AFTER_8, WALLET
+from tests.support.paper import FINAL_AFTER_8, WALLET, signed
 
 Reply: TypeAlias = tuple[int, Mapping[str, str], bytes]
 """HTTP status, headers, body."""
 
 
 @asynccontextmanager
-async def opened(profile: NetworkProfile = FINAL_AFTER_8, *, traders: bool = False) -> AsyncIterator[PaperCluster]:
+async def opened(
+    profile: NetworkProfile = FINAL_AFTER_8, *, traders: bool = False, path: Path | None = None
+) -> AsyncIterator[PaperCluster]:
     """A cluster in real time, whose blocks are made by `validator.tick`."""
     cluster = await PaperCluster.open(
         profile=profile,
         clock=SystemClock(),
         entropy=SeededEntropy(0),
-        path=None,
+        path=path,
         seed=1,
         wallet=WALLET.pubkey(),
         traders=traders,
@@ -57,8 +64,8 @@ async def served_paper(cluster: PaperCluster) -> AsyncIterator[Address]:
 @asynccontextmanager
 async def connected(address: Address, **options: Any) -> AsyncIterator[RpcCluster]:
     """A client of a node that is served."""
-    options = dict[str, Any](ws_url=address.ws_url, timeout_s=5.0) | options
-    cluster = await RpcCluster.open(address.url, clock=SystemClock(), **options)
+    options = dict[str, Any](clock=SystemClock(), ws_url=address.ws_url, timeout_s=5.0) | options
+    cluster = await RpcCluster.open(address.url, **options)
     try:
         yield cluster
     finally:
@@ -96,6 +103,36 @@ async def caller(cluster: PaperCluster) -> AsyncIterator[Caller]:
         yield Caller(address, http)
 
 
+class Line:
+    """One WebSocket, spoken by hand."""
+
+    def __init__(self, socket: Any) -> None:
+        self.socket = socket
+
+    async def ask(self, method: str, *params: Any) -> Any:
+        await self.socket.send(json.dumps({"jsonrpc": "2.0", "id": 1, "method": method, "params": params}))
+        return await self.hear()
+
+    async def hear(self) -> Any:
+        async with asyncio.timeout(5.0):
+            return json.loads(await self.socket.recv())
+
+
+async def typed(node: Caller, kind: Any, method: str, *params: Any) -> Any:
+    """An answer, read by the types of Solana's own client library."""
+    answer = await node.answer(method, *params)
+    read = kind.from_json(json.dumps(answer))
+    assert isinstance(read, kind), answer
+    return read
+
+
+async def encoded(paper: PaperCluster, *instructions: Instruction) -> tuple[Signature, str]:
+    """A transaction of the wallet in base64, and its signature."""
+    blockhash = await paper.latest_blockhash(Commitment.FINALIZED)
+    signature, raw = signed(blockhash.blockhash, instructions)
+    return signature, base64.b64encode(raw).decode()
+
+
 class ScriptedNode:
     """A node that answers what the test says; until then, as a real one does to `getVersion`."""
 
@@ -104,6 +141,9 @@ class ScriptedNode:
         self.clients: set[Any] = set()
         self.in_flight = self.most_in_flight = 0
         self.reply: Callable[[dict[str, Any]], Awaitable[Reply]] | None = None
+        self.reply_to_batch: Callable[[list[dict[str, Any]]], Awaitable[Reply]] = self._answer_batch
+        self.batches: list[int] = []
+        """How many calls each of them had."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -111,13 +151,13 @@ class ScriptedNode:
             await send({"type": "websocket.close"})
             return
         message: Message = await receive()
-        request = json.loads(message["body"])
-        self.requests.append(request)
+        spoken = json.loads(message["body"])
+        self.requests += spoken if isinstance(spoken, list) else [spoken]
         self.clients.add(tuple(scope["client"]))
         self.in_flight += 1
         self.most_in_flight = max(self.most_in_flight, self.in_flight)
         try:
-            status, headers, body = await self._answer(request)
+            status, headers, body = await self._reply_to(spoken)
         finally:
             self.in_flight -= 1
         named = [(name.encode(), value.encode()) for name, value in headers.items()]
@@ -147,6 +187,18 @@ class ScriptedNode:
 
         self.reply = reply
 
+    async def _reply_to(self, spoken: Any) -> Reply:
+        if not isinstance(spoken, list):
+            return await self._answer(spoken)
+        self.batches.append(len(spoken))
+        return await self.reply_to_batch(spoken)
+
+    async def _answer_batch(self, batch: list[dict[str, Any]]) -> Reply:
+        """Each by itself; what is not well fails all."""
+        replies = [await self._answer(request) for request in batch]
+        failed = [reply for reply in replies if reply[0] != 200]
+        return failed[0] if failed else (200, {}, b"[" + b",".join(body for _, _, body in replies) + b"]")
+
     async def _answer(self, request: dict[str, Any]) -> Reply:
         if self.reply is not None:
             return await self.reply(request)
@@ -156,6 +208,16 @@ class ScriptedNode:
 def result(request: dict[str, Any], value: Any) -> Reply:
     """A good answer."""
     return 200, {}, json.dumps({"jsonrpc": "2.0", "id": request["id"], "result": value}).encode()
+
+
+async def apart(*calls: Coroutine[Any, Any, Any]) -> list[Any]:
+    """Make calls at once, but each begun in a turn of the event loop of its own."""
+    tasks = []
+    for call in calls:
+        tasks.append(asyncio.create_task(call))
+        for _ in range(3):
+            await asyncio.sleep(0)
+    return await asyncio.gather(*tasks)
 
 
 @asynccontextmanager

@@ -9,7 +9,7 @@ from solders.pubkey import Pubkey
 from bestex.errors import ConfigError
 from bestex.paper import market
 from bestex.paper.envelope import open_envelope
-from bestex.paper.ledger import Ledger
+from bestex.paper.ledger import Found, Ledger
 from bestex.paper.network import LatencyRange, NetworkProfile
 from bestex.paper.running import OneThread, Runner
 from bestex.paper.traders import Traders
@@ -151,6 +151,10 @@ class PaperCluster:
     async def height(self, commitment: Commitment) -> Height:
         return await self._answer(self._profile.height_s, lambda: self.validator.chain.height(commitment))
 
+    async def oldest_block(self) -> Height:
+        """The ledger keeps every transaction."""
+        return await self._answer(self._profile.height_s, lambda: Height(0, 0))
+
     async def accounts(self, addresses: Sequence[Pubkey], commitment: Commitment) -> AccountsAt:
         """Exactly the accounts of the newest block at this commitment."""
 
@@ -185,11 +189,16 @@ class PaperCluster:
         return StatusesAt(recent.slot, [new or found for new, found in zip(again.statuses, old, strict=True)])
 
     async def transaction(self, signature: Signature) -> LandedTransaction | None:
+        found = await self.find(signature)
+        return found.record.landed(found.slot) if found else None
+
+    async def find(self, signature: Signature, commitment: Commitment = Commitment.CONFIRMED) -> Found | None:
+        """All that the ledger keeps of a transaction. Raises ClusterUnavailable."""
         low, high = self._profile.transaction_s
         await self._delay((low / 2, high / 2))
-        found = await self.validator.find(signature, Commitment.CONFIRMED)
+        found = await self.validator.find(signature, commitment)
         await self._delay((low / 2, high / 2))
-        return found.record.landed(found.slot) if found else None
+        return found
 
     async def wait_landing(self, signature: Signature, timeout_s: float) -> None:
         if self.validator.chain.landing(signature) is None:

@@ -1,4 +1,4 @@
-"""What stands behind the methods: the cluster, the messages that came through, and who gives money to newcomers."""
+"""What stands behind the methods: the cluster, and who gives money to newcomers."""
 
 import asyncio
 import struct
@@ -12,7 +12,6 @@ from solders.pubkey import Pubkey
 from bestex.paper import market
 from bestex.paper.cluster import PaperCluster
 from bestex.paper.envelope import Envelope
-from bestex.paper.rpc_landed import Messages
 from bestex.ports import Clock
 from bestex.solana.instructions import SYSTEM_PROGRAM, compute_unit_limit, memo
 from bestex.solana.transaction import draft
@@ -30,7 +29,6 @@ class Node:
     def __init__(self, cluster: PaperCluster, clock: Clock) -> None:
         self.cluster = cluster
         self.clock = clock
-        self.messages = Messages()
         listing = cluster.listing
         self.genesis_hash = str(Hash(sha256(market.pack_listing(listing)).digest()))
         # Worth nothing outside this market, and the same at every start, as its ledger remembers it.
@@ -40,7 +38,6 @@ class Node:
 
     async def send(self, envelope: Envelope) -> Signature:
         """Pass a transaction on. Raises ClusterUnavailable."""
-        self.messages.keep(envelope.signature, envelope.raw)
         await self.cluster.send(envelope.raw)
         return envelope.signature
 

@@ -19,6 +19,7 @@ T = TypeVar("T")
 
 _ALPHABET = b"123456789ABCDEFGHJKLMNPQRSTUVWXYZabcdefghijkmnopqrstuvwxyz"
 _DIGITS = {digit: value for value, digit in enumerate(_ALPHABET)}
+_TEN_DIGITS = 58**10
 _MAX_BASE58 = 1_700
 """Digits of the longest transaction, and a few more."""
 
@@ -141,10 +142,13 @@ def base58_encode(data: bytes) -> str:
     """Bytes in Bitcoin's base58."""
     number, digits = int.from_bytes(data), bytearray()
     while number:
-        number, digit = divmod(number, 58)
-        digits.append(_ALPHABET[digit])
+        # Ten digits at a time: the division of the long number is what costs.
+        number, part = divmod(number, _TEN_DIGITS)
+        for _ in range(10):
+            part, digit = divmod(part, 58)
+            digits.append(_ALPHABET[digit])
     zeros = len(data) - len(data.lstrip(b"\0"))
-    return (_ALPHABET[:1] * zeros + bytes(reversed(digits))).decode()
+    return (_ALPHABET[:1] * zeros + bytes(reversed(digits)).lstrip(_ALPHABET[:1])).decode()
 
 
 def base58_decode(text: str) -> bytes:

@@ -57,6 +57,10 @@ async def get_epoch_info(node: Node, params: list[Any]) -> object:
     return epoch_json(height.slot, height.block_height)
 
 
+async def get_first_available_block(node: Node, _params: list[Any]) -> object:
+    return (await node.cluster.oldest_block()).slot
+
+
 async def get_account_info(node: Node, params: list[Any]) -> object:
     wanted = options(params, 1, Accounts)
     address = params_of.address(argument(params, 0, str))
@@ -167,6 +171,8 @@ METHODS: dict[str, Method] = {
     "getBlockHeight": get_block_height,
     "getSlot": get_slot,
     "getEpochInfo": get_epoch_info,
+    "getFirstAvailableBlock": get_first_available_block,
+    "minimumLedgerSlot": get_first_available_block,
     "getEpochSchedule": get_epoch_schedule,
     "getAccountInfo": get_account_info,
     "getMultipleAccounts": get_multiple_accounts,

@@ -106,14 +106,8 @@ async def get_transaction(node: Node, params: list[Any]) -> object:
     wanted = options(params, 1, Transactions)
     if wanted.commitment is Commitment.PROCESSED:
         raise RpcError(INVALID_PARAMS, "Method does not support commitment below `confirmed`")
-    landed = await node.cluster.transaction(signature)
-    if landed is None:
-        return None
-    if wanted.commitment is Commitment.FINALIZED:
-        found = await node.cluster.validator.find(signature, Commitment.FINALIZED)
-        if found is None or found.slot != landed.slot:
-            return None
-    return landed_json(node.cluster, landed, node.messages.get(signature), wanted)
+    found = await node.cluster.find(signature, wanted.commitment)
+    return landed_json(found, node.cluster.validator.chain.state, wanted) if found is not None else None
 
 
 async def request_airdrop(node: Node, params: list[Any]) -> object:

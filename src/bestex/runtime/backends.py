@@ -59,7 +59,7 @@ class Backends:
         """Raises ConfigError, StoreUnavailable, ClusterUnavailable."""
         store = await self._store(metrics)
         signer = open_signer(self._settings)
-        cluster, tokens, pools = await self._cluster(signer)
+        cluster, tokens, pools = await self._cluster(signer, metrics)
         # Before the store and the cluster are closed, and after the bus has told what it has to tell.
         self._exits.push_async_callback(self._background.stop)
         if isinstance(cluster, PaperCluster):
@@ -101,14 +101,14 @@ class Backends:
         bus = RedisBus(
             server, prefix=settings.redis_prefix, buffer_events=settings.stream_buffer_events, open_orders=open_orders
         )
-        _show(bus, metrics)
+        show_bus(bus, metrics)
         self._background.start("bus", bus.run())
         self._exits.push_async_callback(bus.drain, settings.redis_timeout_s)
         limits = RedisLimits(server, prefix=f"{settings.redis_prefix}limits:")
         self._exits.push_async_callback(limits.close)
         return bus, limits
 
-    async def _cluster(self, signer: Signer) -> tuple[Cluster, Sequence[Token], Sequence[Pubkey]]:
+    async def _cluster(self, signer: Signer, metrics: Metrics) -> tuple[Cluster, Sequence[Token], Sequence[Pubkey]]:
         settings, clock = self._settings, self._clock
         if not settings.cluster_url:
             paper = await open_paper(settings, clock, self._entropy, signer.pubkey)
@@ -116,7 +116,13 @@ class Backends:
             return paper, paper.tokens, paper.pools
 
         async def connect() -> RpcCluster:
-            return await RpcCluster.open(settings.cluster_url, clock=clock, timeout_s=settings.cluster_timeout_s)
+            return await RpcCluster.open(
+                settings.cluster_url,
+                clock=clock,
+                timeout_s=settings.cluster_timeout_s,
+                max_connections=settings.cluster_connections,
+                on_call=metrics.observe_call,
+            )
 
         remote = await _patiently(connect, settings.startup_s, clock)
         self._exits.push_async_callback(remote.close)
@@ -169,7 +175,7 @@ def postgres_store(settings: Settings, clock: Clock, metrics: Metrics | None = N
     )
 
 
-def _show(bus: RedisBus, metrics: Metrics) -> None:
+def show_bus(bus: RedisBus, metrics: Metrics) -> None:
     """Let Prometheus see the bus."""
     metrics.watch(Gauge, "bus_connected", "Whether other nodes are heard.", lambda: bus.listening)
     metrics.watch(Gauge, "bus_queued_events", "Events that wait for Redis.", lambda: bus.queued)

@@ -1,20 +1,23 @@
 """The `Cluster` port over Solana's JSON-RPC: any RPC node, and `bestex paper`.
 
-rpc_http.py      calls, their time-outs and refusals
+rpc_calls.py     calls, their time-outs and refusals; over rpc_http.py
+rpc_gather.py    what is asked at the same moment is asked together
 rpc_answers.py   the answers as they stand on the wire
 rpc_errors.py    what went wrong, in our words
 rpc_accounts.py  accounts and the clock
+rpc_statuses.py  what has become of transactions
 rpc_landed.py    a transaction as it landed
 rpc_feed.py      the WebSocket hint
 """
 
 import asyncio
 import base64
+import contextlib
 from collections.abc import Sequence
 from typing import Any, Self, cast
+from urllib.parse import urlsplit, urlunsplit
 
 import msgspec
-from httpx import URL
 from solders.pubkey import Pubkey
 
 from bestex.errors import ClusterUnavailable, Unavailable
@@ -24,35 +27,28 @@ from bestex.ports import (
     Clock,
     Height,
     LandedTransaction,
-    SignatureStatus,
     Simulation,
     StatusesAt,
-    TransactionError,
 )
-from bestex.solana.rpc_accounts import CLOCK_SYSVAR, accounts_and_clock
+from bestex.solana.rpc_accounts import Accounts
 from bestex.solana.rpc_answers import (
-    AccountInfo,
+    BlockAnswer,
     EpochInfo,
     InContext,
     LatestBlockhash,
     ListingAnswer,
     PriorityFee,
     SimulationResult,
-    Status,
     TransactionAnswer,
 )
+from bestex.solana.rpc_calls import OnCall, RpcCalls
 from bestex.solana.rpc_errors import transaction_error
 from bestex.solana.rpc_feed import LandingFeed
-from bestex.solana.rpc_http import RpcHttp
 from bestex.solana.rpc_landed import landed_transaction, programs_of
-from bestex.types import Commitment, Signature, Slot, Token
+from bestex.solana.rpc_statuses import Statuses
+from bestex.types import Commitment, Signature, Token
 
-_ACCOUNTS_PER_CALL = 99
-"""A node gives 100 at once; one of them is the clock."""
-_SAME_SLOT_TRIES = 8
-_MAX_STATUSES = 256
 _MAX_FEE_ACCOUNTS = 128
-_MAX_EXPLAINED = 1_000
 _POLL_S = 0.2
 """How often a status is asked for while no WebSocket is connected."""
 
@@ -67,12 +63,13 @@ class Market(msgspec.Struct, frozen=True):
 class RpcCluster:
     """A Solana cluster behind one RPC endpoint. `RpcCluster.open` makes one, `close` ends it."""
 
-    def __init__(self, http: RpcHttp, feed: LandingFeed | None, clock: Clock) -> None:
-        self._http = http
+    def __init__(self, calls: RpcCalls, feed: LandingFeed | None, clock: Clock) -> None:
+        self._calls = calls
         self._feed = feed
         self._clock = clock
         self._simulated = False
-        self._explained: dict[tuple[Signature, Slot], TransactionError] = {}
+        self._accounts = Accounts(calls)
+        self._statuses = Statuses(calls, self.transaction)
 
     @classmethod
     async def open(
@@ -83,17 +80,18 @@ class RpcCluster:
         ws_url: str | None = None,
         timeout_s: float = 10.0,
         max_connections: int = 64,
+        on_call: OnCall | None = None,
     ) -> Self:
-        """Connect, and ask whether it is a paper cluster. Each call ends after `timeout_s`.
+        """Connect, and ask whether it is a paper cluster. Each call ends after `timeout_s`; `on_call` is told of it.
 
         `ws_url` None: where Solana's clients look, the port after an explicit one, else the same; empty: no WebSocket.
         Raises ConfigError for a malformed URL, ClusterUnavailable, RateLimited.
         """
-        http = RpcHttp(url, clock, timeout_s=timeout_s, max_connections=max_connections)
+        calls = RpcCalls(url, clock, timeout_s=timeout_s, max_connections=max_connections, on_call=on_call)
         where = web_socket_url(url) if ws_url is None else ws_url
-        cluster = cls(http, LandingFeed(where, clock, timeout_s=timeout_s) if where else None, clock)
+        cluster = cls(calls, LandingFeed(where, clock, timeout_s=timeout_s) if where else None, clock)
         try:
-            version = await http.call(dict[str, Any], "getVersion")
+            version = await calls.call(dict[str, Any], "getVersion")
         except BaseException:
             await cluster.close()
             raise
@@ -104,7 +102,9 @@ class RpcCluster:
         """Close all connections."""
         if self._feed is not None:
             await self._feed.close()
-        await self._http.close()
+        await self._accounts.close()
+        await self._statuses.close()
+        await self._calls.close()
 
     @property
     def simulated(self) -> bool:
@@ -112,32 +112,36 @@ class RpcCluster:
         return self._simulated
 
     async def latest_blockhash(self, commitment: Commitment) -> Blockhash:
-        answer = await self._http.call(InContext[LatestBlockhash], "getLatestBlockhash", {"commitment": commitment})
+        answer = await self._calls.call(InContext[LatestBlockhash], "getLatestBlockhash", {"commitment": commitment})
         return Blockhash(answer.value.blockhash, answer.value.last_valid_block_height, answer.context.slot)
 
     async def height(self, commitment: Commitment) -> Height:
-        answer = await self._http.call(EpochInfo, "getEpochInfo", {"commitment": commitment})
+        answer = await self._calls.call(EpochInfo, "getEpochInfo", {"commitment": commitment})
         return Height(answer.block_height, answer.absolute_slot)
+
+    async def oldest_block(self) -> Height:
+        """Raises ClusterUnavailable, above all where the block is deleted meanwhile."""
+        slot = await self._calls.call(int, "getFirstAvailableBlock")
+        if slot == 0:
+            return Height(0, 0)
+        options = {"transactionDetails": "none", "rewards": False, "maxSupportedTransactionVersion": 0}
+        wanted = cast("type[BlockAnswer | None]", BlockAnswer | None)
+        block = await self._calls.call(wanted, "getBlock", slot, options)
+        if block is None:
+            raise ClusterUnavailable(f"getBlock: no block in slot {slot}, the first that is available")
+        # The oldest blocks do not tell their height; it is never more than their slot.
+        return Height(slot if block.block_height is None else block.block_height, slot)
 
     async def accounts(self, addresses: Sequence[Pubkey], commitment: Commitment) -> AccountsAt:
         """Of one slot. More than 99 take several calls, made again until all answers are of the same slot."""
-        chunks = [
-            addresses[start : start + _ACCOUNTS_PER_CALL]
-            for start in range(0, max(1, len(addresses)), _ACCOUNTS_PER_CALL)
-        ]
-        for _ in range(_SAME_SLOT_TRIES):
-            answers = await asyncio.gather(*(self._accounts(chunk, commitment) for chunk in chunks))
-            if len({answer.slot for answer in answers}) == 1:
-                found = [account for answer in answers for account in answer.accounts]
-                return AccountsAt(answers[0].slot, answers[0].clock, found)
-        raise ClusterUnavailable(f"{len(addresses)} accounts could not be read in one slot")
+        return await self._accounts.of(addresses, commitment)
 
     async def priority_fees(self, writable: Sequence[Pubkey]) -> list[int]:
         """Raises ValueError for more than 128 accounts; a transaction locks 64 at most."""
         if len(writable) > _MAX_FEE_ACCOUNTS:
             raise ValueError(f"at most {_MAX_FEE_ACCOUNTS} accounts at once, not {len(writable)}")
         names = [str(address) for address in writable]
-        answer = await self._http.call(list[PriorityFee], "getRecentPrioritizationFees", names)
+        answer = await self._calls.call(list[PriorityFee], "getRecentPrioritizationFees", names)
         return [block.prioritization_fee for block in answer]
 
     async def simulate(self, transaction: bytes) -> Simulation:
@@ -148,7 +152,7 @@ class RpcCluster:
             "replaceRecentBlockhash": True,
             "commitment": Commitment.PROCESSED,
         }
-        answer = await self._http.call(
+        answer = await self._calls.call(
             InContext[SimulationResult], "simulateTransaction", _base64(transaction), options
         )
         found = answer.value
@@ -157,33 +161,21 @@ class RpcCluster:
         return Simulation(answer.context.slot, error, found.units_consumed or 0, logs)
 
     async def send(self, transaction: bytes) -> None:
-        """Raises RequestRefused for what the node does not take as a transaction."""
+        """Raises RequestRefused for what the node does not take as a transaction; RateLimited at once."""
         options = {"encoding": "base64", "skipPreflight": True, "maxRetries": 0}
-        await self._http.call(str, "sendTransaction", _base64(transaction), options)
+        await self._calls.call(str, "sendTransaction", _base64(transaction), options, patient=False)
 
     async def statuses(self, signatures: Sequence[Signature], *, search_history: bool) -> StatusesAt:
         """A status names the program that failed only where the node shows the transaction, from `confirmed` on.
 
         Raises ValueError for more than 256 signatures.
         """
-        if len(signatures) > _MAX_STATUSES:
-            raise ValueError(f"at most {_MAX_STATUSES} signatures at once, not {len(signatures)}")
-        options = {"searchTransactionHistory": search_history}
-        answer = await self._http.call(
-            InContext[list[Status | None]], "getSignatureStatuses", list(signatures), options
-        )
-        if len(answer.value) != len(signatures):
-            raise ClusterUnavailable(
-                f"getSignatureStatuses: {len(answer.value)} statuses of {len(signatures)} transactions"
-            )
-        statuses = [_status(status) if status else None for status in answer.value]
-        explained = await asyncio.gather(*map(self._explain, signatures, statuses))
-        return StatusesAt(answer.context.slot, list(explained))
+        return await self._statuses.of(signatures, search_history=search_history)
 
     async def transaction(self, signature: Signature) -> LandedTransaction | None:
         options = {"encoding": "json", "commitment": Commitment.CONFIRMED, "maxSupportedTransactionVersion": 0}
         wanted = cast("type[TransactionAnswer | None]", TransactionAnswer | None)
-        answer = await self._http.call(wanted, "getTransaction", signature, options)
+        answer = await self._calls.call(wanted, "getTransaction", signature, options)
         return landed_transaction(signature, answer) if answer is not None and answer.meta is not None else None
 
     async def wait_landing(self, signature: Signature, timeout_s: float) -> None:
@@ -201,7 +193,7 @@ class RpcCluster:
 
     async def market(self) -> Market:
         """The tokens and pools of a paper cluster. Raises RequestRefused by any other."""
-        answer = await self._http.call(ListingAnswer, "bestex_getListing")
+        answer = await self._calls.call(ListingAnswer, "bestex_getListing")
         return Market(
             tokens=[
                 Token(each.symbol, Pubkey.from_string(each.mint), each.decimals, Pubkey.from_string(each.program))
@@ -212,69 +204,29 @@ class RpcCluster:
 
     async def fund_wallet(self, wallet: Pubkey) -> None:
         """Give a new wallet SOL and tokens of a paper market; one that exists is left as it is."""
-        await self._http.call(dict[str, Any], "bestex_fundWallet", str(wallet))
-
-    async def _accounts(self, addresses: Sequence[Pubkey], commitment: Commitment) -> AccountsAt:
-        names = [str(address) for address in (*addresses, CLOCK_SYSVAR)]
-        answer = await self._http.call(
-            InContext[list[AccountInfo | None]],
-            "getMultipleAccounts",
-            names,
-            {"encoding": "base64", "commitment": commitment},
-        )
-        return accounts_and_clock(answer, len(addresses))
-
-    async def _explain(self, signature: Signature, status: SignatureStatus | None) -> SignatureStatus | None:
-        """A status with all that can be known of its error."""
-        if status is None or status.error is None or status.commitment is Commitment.PROCESSED:
-            return status
-        error = self._explained.get((signature, status.slot))
-        if error is None:
-            try:
-                landed = await self.transaction(signature)
-            except Unavailable:
-                # That it failed counts more than why: a node without details must not hide it.
-                return status
-            if landed is None or landed.error is None or landed.slot != status.slot:
-                return status
-            error = self._explained[signature, status.slot] = landed.error
-            if len(self._explained) > _MAX_EXPLAINED:
-                del self._explained[next(iter(self._explained))]
-        return SignatureStatus(status.slot, status.commitment, error)
+        await self._calls.call(dict[str, Any], "bestex_fundWallet", str(wallet))
 
     async def _poll(self, signature: Signature) -> None:
-        options = {"searchTransactionHistory": False}
         while True:
             await self._clock.sleep(_POLL_S)
             if self._feed is not None and self._feed.connected:
                 continue
-            try:
-                answer = await self._http.call(
-                    InContext[list[Status | None]], "getSignatureStatuses", [signature], options
-                )
-            except Unavailable:
-                continue
-            if any(answer.value):
-                return
+            with contextlib.suppress(Unavailable):
+                if await self._statuses.seen(signature):
+                    return
 
 
 def web_socket_url(url: str) -> str:
     """Where Solana's clients look for a node's WebSocket: at the port after an explicit one, else at the same place."""
-    parsed = URL(url)
-    scheme = "wss" if parsed.scheme == "https" else "ws"
-    port = parsed.port + 1 if parsed.port is not None else None
-    return str(parsed.copy_with(scheme=scheme, port=port))
+    parsed = urlsplit(url)
+    scheme, usual = ("wss", 443) if parsed.scheme == "https" else ("ws", 80)
+    place = parsed.netloc
+    if parsed.port is not None:
+        place = place.removesuffix(f":{parsed.port}")
+        if parsed.port != usual:
+            place = f"{place}:{parsed.port + 1}"
+    return urlunsplit(parsed._replace(scheme=scheme, netloc=place))
 
 
 def _base64(transaction: bytes) -> str:
     return base64.b64encode(transaction).decode()
-
-
-def _status(status: Status) -> SignatureStatus:
-    """A node that is too old to name the commitment tells by the confirmations."""
-    name = status.confirmation_status or ("finalized" if status.confirmations is None else "processed")
-    try:
-        commitment = Commitment(name)
-    except ValueError:
-        raise ClusterUnavailable(f"getSignatureStatuses: unknown commitment {name}") from None
-    return SignatureStatus(status.slot, commitment, transaction_error(status.err))

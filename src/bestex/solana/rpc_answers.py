@@ -14,11 +14,12 @@ class RpcFailure(msgspec.Struct, frozen=True):
     message: str = ""
 
 
-class Answer(msgspec.Struct, Generic[T], frozen=True):
+class Answer(msgspec.Struct, frozen=True):
     """Result or error of one call."""
 
     id: str | int | None = None
-    result: T | msgspec.UnsetType = msgspec.UNSET
+    result: msgspec.Raw = msgspec.Raw()
+    """As it stands; empty where there is none."""
     error: RpcFailure | None = None
 
 
@@ -113,6 +114,10 @@ class TransactionAnswer(msgspec.Struct, frozen=True):
     slot: int
     transaction: WireTransaction
     meta: Meta | None = None
+
+
+class BlockAnswer(msgspec.Struct, frozen=True, rename="camel"):
+    block_height: int | None = None
 
 
 class ListedToken(msgspec.Struct, frozen=True):

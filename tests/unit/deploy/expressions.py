@@ -9,10 +9,13 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from bestex.api.metrics import Metrics
 from bestex.api.place import EXECUTE
+from bestex.bus.redis import RedisBus
+from bestex.bus.redis_link import RedisServer
 from bestex.orders import events
 from bestex.orders.status import Status
 from bestex.ports import Committed, QueueStats
-from bestex.runtime import SystemClock
+from bestex.runtime import SystemClock, SystemEntropy
+from bestex.runtime.backends import show_bus
 from bestex.types import OrderId
 
 _SELECTOR = re.compile(r"\b((?:bestex|process)_\w+)\s*(?:\{([^}]*)\})?")
@@ -58,6 +61,9 @@ def exposed() -> dict[str, dict[str, set[str]]]:
     metrics.observe_batch(1, 0.001)
     metrics.observe_request("POST", EXECUTE, 201, 0.01)
     metrics.observe_request("GET", EXECUTE, 503, 0.01)
+    metrics.observe_call("sendTransaction", 0.01, "CLUSTER_UNAVAILABLE")
+    server = RedisServer("redis://nowhere", clock=SystemClock(), entropy=SystemEntropy(), timeout_s=1.0)
+    show_bus(RedisBus(server, prefix="", buffer_events=1), metrics)
     stats = QueueStats(
         by_status={}, waiting=0, delayed=0, in_work=0, oldest_waiting_ms=None, started_in_window=0
     )  # fmt: skip

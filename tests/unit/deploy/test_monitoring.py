@@ -24,34 +24,20 @@ EXPRESSIONS = {
 }
 each_expression = pytest.mark.parametrize("expression", EXPRESSIONS.values(), ids=EXPRESSIONS.keys())
 
-AWAITED: dict[str, frozenset[str]] = {
-    "bestex_http_request_seconds_bucket": frozenset({"method", "route", "le"}),
-    "bestex_bus_connected": frozenset(),
-    "bestex_bus_dropped_events_total": frozenset(),
-    "bestex_rpc_request_seconds_bucket": frozenset({"method", "le"}),
-    "bestex_rpc_request_seconds_count": frozenset({"method"}),
-    "bestex_rpc_errors_total": frozenset({"method", "code"}),
-}
-"""Metrics that are asked for and not exposed yet, with their labels."""
-
 
 @each_expression
 def test_every_metric_is_one_that_a_process_exposes(expression: str) -> None:
     found = list(selectors(expression))
     assert found or "up" in expression
     for selector in found:
-        assert selector.metric in EXPOSED.keys() | AWAITED.keys()
-
-
-def test_what_is_exposed_is_no_longer_awaited() -> None:
-    assert AWAITED.keys() & EXPOSED.keys() == set()
+        assert selector.metric in EXPOSED
 
 
 @each_expression
 def test_labels_and_their_values_are_those_of_the_metric(expression: str) -> None:
     known = set(OF_PROMETHEUS)
     for metric, matchers in selectors(expression):
-        labels = EXPOSED.get(metric, {label: set() for label in AWAITED.get(metric, frozenset())})
+        labels = EXPOSED[metric]
         known |= labels.keys()
         for matcher in matchers:
             assert matcher.label in labels.keys() | OF_PROMETHEUS, metric
