@@ -62,6 +62,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     """`postgresql://user:password@host/database`, several hosts with commas; empty: SQLite in `data_dir`."""
     database_retry_s: Seconds = 10.0
     """How long a request is tried again while PostgreSQL does not answer, before it is refused with 503."""
+    retain_days: CountOrNone = 0
+    """PostgreSQL: how long ended orders are kept, with all their events, from the day they were placed; 0: for ever."""
     redis_url: str = ""
     """`redis://host:6379`, for streams and limits across processes; empty: each process is by itself."""
     redis_prefix: str = "bestex:"

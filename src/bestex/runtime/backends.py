@@ -172,6 +172,7 @@ def postgres_store(settings: Settings, clock: Clock, metrics: Metrics | None = N
         clock=clock,
         on_batch=metrics.observe_batch if metrics else None,
         retry_for_s=settings.database_retry_s,
+        retain_days=settings.retain_days or None,
     )
 
 

@@ -6,18 +6,16 @@ from typing import Any
 
 import asyncpg
 
-from bestex.errors import BestexError
+from bestex.errors import BestexError, StoreUnavailable
 from bestex.orders.attempt import LIVE, Attempt
 from bestex.orders.order import Order
 from bestex.ports import Acceptance, Committed
 from bestex.store import pg_rows, statements
 from bestex.store.commit import Operation
 from bestex.store.lanes import Entry
-from bestex.store.open_orders import OpenOrders
 from bestex.store.operations import Accept, Claim, ClaimUnfinal, Ping, Record, Renew
 from bestex.store.pg_leases import Leases
 from bestex.store.plan import Plan, Step, UsedKey
-from bestex.store.starts import Starts
 from bestex.types import OrderId
 
 _sql = {**statements.load("postgres/write"), **statements.load("postgres/read")}
@@ -55,30 +53,36 @@ class Batch:
             return []
         return [pg_rows.used_key(row) for row in await self._fetch("known_keys", pg_rows.columns(wanted))]
 
-    async def _open_orders(self, records: Sequence[Record], renewals: Sequence[Renew]) -> OpenOrders:
+    async def _open_orders(self, records: Sequence[Record], renewals: Sequence[Renew]) -> dict[OrderId, Entry]:
         """Those of the orders that are open, locked until the commit."""
-        ids = {each.change.order.id for each in records}
+        changes = {each.change.order.id: each.change.order for each in records}
+        ids = set(changes)
         ids.update(order_id for each in renewals for order_id in each.order_ids)
         if not ids:
-            return OpenOrders([], {}, Starts())
+            return {}
         rows = await self._fetch("lock_orders", [list(ids)])
-        tried = {each.change.order.id for each in records if each.change.attempt is not None}
+        attempts = await self._attempts(records)
+        places = [pg_rows.place(row, changes[row["id"]]) for row in rows if row["id"] in changes]
+        return {order.id: Entry(0, order, attempts.get(order.id, {})) for order in places}
+
+    async def _attempts(self, records: Sequence[Record]) -> dict[OrderId, dict[int, Attempt]]:
+        """Those of orders whose attempts change. Asked for after the locks: it sees what they waited for."""
+        changes = {each.change.order.id: each.change.attempt for each in records if each.change.attempt is not None}
         attempts: dict[OrderId, dict[int, Attempt]] = {}
-        if tried:
-            for row in await self._fetch("attempts_of", [list(tried)]):
-                attempt = pg_rows.attempt(row)
+        if changes:
+            for row in await self._fetch("attempts_of", [list(changes)]):
+                attempt = pg_rows.attempt_place(row, changes[row["order_id"]])
                 attempts.setdefault(attempt.order_id, {})[attempt.number] = attempt
-        orders = map(pg_rows.order, rows)
-        return OpenOrders([Entry(0, order, attempts.get(order.id, {})) for order in orders], {}, Starts())
+        return attempts
 
     async def _write(self, plan: Plan) -> None:
         if not plan:
             return
         self.wrote = True
         if plan.new_keys:
-            await self._execute("insert_keys", pg_rows.keys(plan.new_keys))
+            await self._copy(pg_rows.keys(plan.new_keys))
         if plan.new:
-            await self._execute("insert_orders", pg_rows.new_orders(plan.new.values()))
+            await self._copy(pg_rows.new_orders(plan.new.values()))
         steps = plan.steps.values()
         going = [step for step in steps if not step.ends]
         if going:
@@ -86,13 +90,14 @@ class Batch:
         await self._end([step for step in steps if step.ends])
         events = [event for _, events in plan.events for event in events]
         if events:
-            await self._execute("insert_events", pg_rows.events(events))
+            await self._copy(pg_rows.events(events))
         await self._write_attempts(plan)
 
     async def _end(self, ended: Sequence[Step]) -> None:
         if not ended:
             return
-        await self._execute("end_orders", pg_rows.ends(ended))
+        await self._execute("end_orders", [[step.order.id for step in ended]])
+        await self._copy(pg_rows.ends(ended))
         counts = Counter([str(step.order.status) for step in ended])
         await self._execute("count_ended", [self._writer, list(counts), list(counts.values())])
 
@@ -104,7 +109,7 @@ class Batch:
             if part:
                 await self._execute("step_attempts", pg_rows.changed_attempts(part))
         if plan.new_attempts:
-            await self._execute("insert_attempts", pg_rows.new_attempts(plan.new_attempts.values()))
+            await self._copy(pg_rows.new_attempts(plan.new_attempts.values()))
 
     async def _answer(self, accepted: Sequence[tuple[Accept, OrderId | None]]) -> None:
         repeated = {found for _, found in accepted if found is not None}
@@ -114,8 +119,12 @@ class Batch:
                 order = pg_rows.order(row)
                 stored[order.id] = order
         for accept, found in accepted:
-            order = accept.order if found is None else stored[found]
-            accept.answer = Acceptance(order, found is None)
+            if found is None:
+                accept.answer = Acceptance(accept.order, created=True)
+            elif found in stored:
+                accept.answer = Acceptance(stored[found], created=False)
+            else:
+                accept.answer = StoreUnavailable("the order of this key was removed a moment ago; nothing was written")
 
     async def _lease(self) -> None:
         leases = Leases(self._connection)
@@ -131,6 +140,9 @@ class Batch:
 
     async def _execute(self, name: str, arguments: Sequence[object]) -> None:
         await self._connection.execute(_sql[name], *arguments)
+
+    async def _copy(self, rows: pg_rows.Copied) -> None:
+        await self._connection.copy_to_table(rows.table, source=rows.data(), columns=rows.columns)
 
     async def _fetch(self, name: str, arguments: Sequence[object]) -> list[asyncpg.Record]:
         return await self._connection.fetch(_sql[name], *arguments)

@@ -10,7 +10,6 @@ from bestex.ports import Clock
 
 _OLDEST = 150_000
 _CONNECT_S = 5.0
-_STATEMENT_S = 30.0
 _PAUSE_S = (0.02, 0.5)
 """Between two tries: at first, and at most."""
 
@@ -77,25 +76,34 @@ def unavailable(error: Exception, *, unknown: bool = False) -> StoreUnavailable:
     return StoreUnavailable(f"PostgreSQL is unavailable ({name}: {error}); {said}", outcome_unknown=unknown)
 
 
-async def connect(dsn: str, settings: Mapping[str, str]) -> asyncpg.Connection:
+async def connect(dsn: str, settings: Mapping[str, str], answer_s: float) -> asyncpg.Connection:
     """A connection to the server that takes writes, of all that the DSN names."""
     return await asyncpg.connect(
         dsn,
         timeout=_CONNECT_S,
-        command_timeout=_STATEMENT_S,
+        command_timeout=answer_s,
         server_settings=dict(settings),
         target_session_attrs=asyncpg.connect_utils.SessionAttribute.read_write,
     )
 
 
-async def create_pool(dsn: str, size: int) -> asyncpg.Pool:
+class _Reader(asyncpg.Connection):
+    """A connection that stays as it was made: nothing that we run on it leaves anything behind."""
+
+    def get_reset_query(self) -> str:
+        """None: a second round trip after each read would cost as much as the read."""
+        return ""
+
+
+async def create_pool(dsn: str, size: int, answer_s: float) -> asyncpg.Pool:
     """Connections that read what is committed, on the server that takes writes."""
     return await asyncpg.create_pool(
         dsn,
-        min_size=1,
+        min_size=0,
         max_size=size,
+        connection_class=_Reader,
         timeout=_CONNECT_S,
-        command_timeout=_STATEMENT_S,
+        command_timeout=answer_s,
         server_settings=dict(READER),
         target_session_attrs=asyncpg.connect_utils.SessionAttribute.primary,
     )
@@ -147,14 +155,16 @@ class Patience:
 class Line:
     """The one connection that writes; made anew when it is lost."""
 
-    def __init__(self, dsn: str) -> None:
+    def __init__(self, dsn: str, answer_s: float) -> None:
+        """`answer_s`: a server that says nothing for so long is taken for lost."""
         self._dsn = dsn
+        self._answer_s = answer_s
         self._connection: asyncpg.Connection | None = None
 
     async def connected(self) -> asyncpg.Connection:
         """The connection, or a new one."""
         if self._connection is None or self._connection.is_closed():
-            self._connection = await connect(self._dsn, WRITER)
+            self._connection = await connect(self._dsn, WRITER, self._answer_s)
         return self._connection
 
     def after(self, error: BaseException) -> None:

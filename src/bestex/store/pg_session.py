@@ -9,10 +9,10 @@ import asyncpg
 from bestex.errors import StoreUnavailable
 from bestex.ports import Clock, Committed
 from bestex.store import statements
-from bestex.store.commit import Operation
-from bestex.store.pg_commit import AsyncBatcher
+from bestex.store.commit import Batcher, Operation, on_loop
 from bestex.store.pg_database import Line, Outage, check_version, create_pool, patiently
 from bestex.store.pg_migrate import known_migrations, migrate
+from bestex.store.pg_upkeep import Upkeep
 from bestex.store.pg_writer import Writer
 
 _log = logging.getLogger(__name__)
@@ -24,25 +24,27 @@ _MOST = 2000
 class Session:
     """From `open` to `close`."""
 
-    writes: AsyncBatcher[list[Committed]]
+    writes: Batcher[list[Committed]]
 
-    def __init__(self, dsn: str, clock: Clock, retry_for_s: float) -> None:
+    def __init__(self, dsn: str, clock: Clock, retry_for_s: float, answer_s: float, retain_days: int | None) -> None:
         self._dsn = dsn
+        self._answer_s = answer_s
         self._clock = clock
-        self._line = Line(dsn)
+        self._line = Line(dsn, answer_s)
         self._outage = Outage(clock, retry_for_s)
+        self._upkeep = Upkeep(clock, retain_days)
         self._pool: asyncpg.Pool | None = None
 
     async def open(self, readers: int, on_done: Callable[[list[Operation[Any]], list[Committed], float], None]) -> None:
         """Raises StoreUnavailable and ConfigError; nothing is left open then."""
         try:
             writer_id = await patiently(self._outage, self._prepare)
-            self._pool = await patiently(self._outage, lambda: create_pool(self._dsn, readers))
+            self._pool = await patiently(self._outage, lambda: create_pool(self._dsn, readers, self._answer_s))
         except BaseException:
             self._line.drop()
             raise
-        self._writer = Writer(self._line, self._outage, self._clock, writer_id)
-        self.writes = AsyncBatcher(self._writer.run, monotonic_s=self._clock.monotonic_s, most=_MOST, on_done=on_done)
+        self._writer = Writer(self._line, self._outage, self._upkeep, writer_id)
+        self.writes = Batcher(on_loop(self._writer.run, self._clock.monotonic_s), most=_MOST, on_done=on_done)
 
     async def close(self) -> None:
         """Finish what was asked for. Our workers' leases end, if the server can be reached."""

@@ -7,19 +7,16 @@ from typing import Any
 import asyncpg
 
 from bestex.errors import Conflict, StoreUnavailable
-from bestex.ports import Clock, Committed
+from bestex.ports import Committed
 from bestex.store import statements
 from bestex.store.commit import Operation
 from bestex.store.operations import Claim
 from bestex.store.pg_batch import Batch
 from bestex.store.pg_database import Line, Outage, is_transient, is_unavailable, unavailable
-from bestex.store.pg_migrate import MONTHS_AHEAD
-from bestex.store.starts import KEEP_MS
+from bestex.store.pg_upkeep import Upkeep
 
 _log = logging.getLogger(__name__)
-_sql = {**statements.load("postgres/write"), **statements.load("postgres/lease"), **statements.load("postgres/upkeep")}
-_UPKEEP_MS = 6 * 3_600_000
-_PRUNE_MS = 60_000
+_sql = statements.load("postgres/write")
 
 
 class _InDoubt(Exception):
@@ -32,15 +29,13 @@ class _InDoubt(Exception):
 class Writer:
     """Owns the connection that writes."""
 
-    def __init__(self, line: Line, outage: Outage, clock: Clock, writer_id: object) -> None:
+    def __init__(self, line: Line, outage: Outage, upkeep: Upkeep, writer_id: object) -> None:
         """`writer_id`: this store's row in `writers`."""
         self._line = line
         self._outage = outage
-        self._clock = clock
         self._id = writer_id
         self._number = 0
-        self._kept_up_ms = self._pruned_ms = clock.now_ms()
-        self._keep_starts_ms = KEEP_MS
+        self._upkeep = upkeep
         self.workers: set[str] = set()
         """Those that have claimed."""
 
@@ -51,7 +46,7 @@ class Writer:
         """
         self._note(operations)
         events = await self._run(operations)
-        await self._keep_up()
+        await self._upkeep.keep_up(self._line)
         return events
 
     async def _run(self, operations: list[Operation[Any]]) -> list[Committed]:
@@ -103,9 +98,12 @@ class Writer:
             if batch.wrote:
                 self._number += 1
                 await connection.execute(_sql["beat"], self._id, self._number)
-        except BaseException:
+        except asyncpg.PostgresError:
             if not connection.is_closed():
                 await transaction.rollback()
+            raise
+        except BaseException:
+            self._line.drop()  # what it was about to say is unknown: the server rolls back
             raise
         if not batch.wrote:
             await transaction.rollback()
@@ -123,23 +121,7 @@ class Writer:
             if worker is not None:
                 self.workers.add(worker)
             if isinstance(operation, Claim) and operation.rate is not None:
-                self._keep_starts_ms = max(self._keep_starts_ms, operation.rate.window_ms)
-
-    async def _keep_up(self) -> None:
-        """Now and then: create partitions, forget starts that no window reaches."""
-        now_ms = self._clock.now_ms()
-        try:
-            if now_ms - self._pruned_ms >= _PRUNE_MS:
-                self._pruned_ms = now_ms
-                connection = await self._line.connected()
-                await connection.execute(_sql["prune_starts"], now_ms - self._keep_starts_ms)
-            if now_ms - self._kept_up_ms >= _UPKEEP_MS:
-                self._kept_up_ms = now_ms
-                connection = await self._line.connected()
-                await connection.execute(_sql["create_partitions"], now_ms, MONTHS_AHEAD)
-        except Exception as error:  # noqa: BLE001 - the batch is written; upkeep comes again
-            self._line.after(error)
-            _log.warning("the upkeep of the database failed: %s", error)
+                self._upkeep.keep_starts_for(operation.rate.window_ms)
 
 
 def _raced(error: Exception) -> bool:

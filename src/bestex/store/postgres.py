@@ -10,7 +10,7 @@ import asyncpg
 
 from bestex.errors import Conflict, OrderNotFound, StoreUnavailable
 from bestex.orders.attempt import Attempt
-from bestex.orders.events import Event, encode_event
+from bestex.orders.events import Event
 from bestex.orders.order import IdempotencyKeys, Order
 from bestex.orders.status import Status
 from bestex.ports import Acceptance, Change, Claims, Clock, Committed, OrderPage, QueueStats, RateLimit
@@ -38,18 +38,26 @@ class PostgresStore:
         clock: Clock,
         on_batch: Callable[[int, float], None] | None = None,
         retry_for_s: float = 10.0,
+        answer_s: float = 30.0,
+        retain_days: int | None = None,
         readers: int = 4,
     ) -> None:
         """`dsn` may name several servers: the one that takes writes is used.
 
         `on_batch` is told the number of operations and the seconds of every batch. While the server is out of reach,
         a request is tried again for `retry_for_s` seconds; once that was in vain, requests fail at their first try
-        until one succeeds.
+        until one succeeds. A server that says nothing for `answer_s` seconds is taken for lost.
+        Orders that have ended are removed `retain_days` days after they were placed, with all that belongs to them;
+        None: never. Names of workers must be unique among all processes: `close` gives up leases by these names.
         """
+        if retain_days is not None and retain_days < 1:
+            raise ValueError(f"retain_days is {retain_days}, must be at least 1")
         self._dsn = dsn
         self._clock = clock
         self._on_batch = on_batch
         self._retry_for_s = retry_for_s
+        self._answer_s = answer_s
+        self._retain_days = retain_days
         self._readers = readers
         self._listeners: list[Callable[[Sequence[Committed]], None]] = []
         self._session: Session | None = None
@@ -61,7 +69,7 @@ class PostgresStore:
 
         Raises StoreUnavailable, and ConfigError for a server or a schema of another version.
         """
-        session = Session(self._dsn, self._clock, self._retry_for_s)
+        session = Session(self._dsn, self._clock, self._retry_for_s, self._answer_s, self._retain_days)
         await session.open(self._readers, self._written)
         self._session = session
 
@@ -85,24 +93,11 @@ class PostgresStore:
 
     async def accept(self, order: Order, event: Event, keys: IdempotencyKeys) -> Acceptance:
         """As `Store.accept`."""
-        _check(order, (event,))
-        if order.is_terminal or order.lease_owner is not None:
-            raise ValueError(f"order {order.id} is not a new one")
-        committed = Committed(order.id, event.seq, event.status, False, encode_event(event))
-        return await self._write(Accept(order, committed, keys))
+        return await self._write(Accept.checked(order, event, keys))
 
     def record(self, change: Change) -> Awaitable[None]:
         """As `Store.record`. Raises Conflict, too, for an attempt that may not exist beside another."""
-        order = change.order
-        _check(order, change.events)
-        if change.attempt is not None and change.attempt.order_id != order.id:
-            raise ValueError(f"an attempt of order {change.attempt.order_id} is no step of order {order.id}")
-        ends, last = order.is_terminal, order.seq
-        events = [
-            Committed(order.id, event.seq, event.status, ends and event.seq == last, encode_event(event))
-            for event in change.events
-        ]
-        return self._write(Record(change, events, ends))
+        return self._write(Record.checked(change))
 
     async def claim(self, worker: str, *, limit: int, now_ms: int, lease_ms: int, rate: RateLimit | None) -> Claims:
         """As `Store.claim`."""
@@ -164,6 +159,11 @@ class PostgresStore:
         (queue,) = await self._read("queue", now_ms, now_ms - window_ms)
         return QueueStats(by_status={status: counts.get(str(status), 0) for status in Status}, **dict(queue))
 
+    async def history_from_ms(self) -> int | None:
+        """When the oldest order was placed that has ended and is kept; None: there is none."""
+        rows = await self._read("history_from")
+        return rows[0]["placed_ms"] if rows else None
+
     # --- inside -------------------------------------------------------------------------------------------------------
 
     async def _read(self, name: str, *arguments: object) -> list[asyncpg.Record]:
@@ -190,19 +190,6 @@ class PostgresStore:
                 _log.exception("a listener to commits failed")
         if self._on_batch is not None:
             self._on_batch(len(batch), seconds)
-
-
-def _check(order: Order, events: Sequence[Event]) -> None:
-    """Raise ValueError unless the events lead up to the order's present state."""
-    seq = order.seq - len(events)
-    for event in events:
-        seq += 1
-        if event.seq != seq or event.order_id != order.id:
-            raise ValueError(
-                f"event {event.seq} of order {event.order_id} is no step to event {order.seq} of {order.id}"
-            )
-    if events and events[-1].status is not order.status:
-        raise ValueError(f"order {order.id} is {order.status}, its last event says {events[-1].status}")
 
 
 def _encode_cursor(order_id: OrderId) -> str:

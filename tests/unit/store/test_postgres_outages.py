@@ -2,19 +2,22 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from urllib.parse import urlsplit
 
 import asyncpg
 import pytest
 from deploy.local.postgres import PostgresServer
 
-from bestex.errors import StoreUnavailable
+from bestex.errors import StaleVersion, StoreUnavailable
 from bestex.ports import Committed
 from bestex.runtime import SystemClock
 from bestex.store.postgres import PostgresStore
 from bestex.types import OrderId
 from tests.support.orders import NOW_MS, Life, keys, pending
 from tests.support.postgres import running_server
+from tests.support.proxy import Proxy, tcp_proxy
 
+SESSIONS = "SELECT sessions FROM pg_stat_database WHERE datname = current_database()"
 LONG_S = 30.0
 """More than any restart takes."""
 
@@ -36,6 +39,28 @@ async def store(dsn: str) -> AsyncIterator[PostgresStore]:
     await opened.open()
     yield opened
     await opened.close()
+
+
+def through(proxy: Proxy, dsn: str) -> str:
+    """The same database, by way of the proxy."""
+    name = urlsplit(dsn).path
+    return f"postgresql://bestex@{proxy.host}:{proxy.port}{name}?sslmode=disable"
+
+
+async def count(dsn: str, table: str) -> int:
+    """Rows that are committed, as anyone sees them."""
+    connection = await asyncpg.connect(dsn)
+    rows = await connection.fetchval(f"SELECT count(*) FROM {table}")
+    await connection.close()
+    assert isinstance(rows, int)
+    return rows
+
+
+async def refuses_writes(dsn: str) -> bool:
+    connection = await asyncpg.connect(dsn)
+    shown = await connection.fetchval("SHOW default_transaction_read_only")
+    await connection.close()
+    return bool(shown == "on")
 
 
 class Heard:
@@ -125,48 +150,60 @@ async def test_connections_cut_under_load(store: PostgresStore, dsn: str) -> Non
     await under_load(store, cut, 20)
 
 
+def is_commit(data: bytes) -> bool:
+    """Whether the client sends a COMMIT."""
+    return b"COMMIT;" in data
+
+
 @pytest.mark.parametrize("committed", [True, False])
-async def test_a_commit_whose_answer_was_lost(
-    store: PostgresStore, monkeypatch: pytest.MonkeyPatch, committed: bool
-) -> None:
+async def test_a_commit_whose_answer_was_lost(server: PostgresServer, dsn: str, committed: bool) -> None:
     """The connection ends at the moment of the commit: after it, or before it."""
-    real = asyncpg.transaction.Transaction.commit
-    lost = 0
-
-    async def commit(self: asyncpg.transaction.Transaction) -> None:
-        nonlocal lost
-        if lost:
-            return await real(self)
-        lost += 1
-        if committed:
-            await real(self)
-        raise ConnectionResetError("the answer was lost")
-
-    heard = Heard()
-    store.on_commit(heard)
-    monkeypatch.setattr(asyncpg.transaction.Transaction, "commit", commit)
-    order, event = pending(1)
-    answer = await store.accept(order, event, keys(client_order_id="k"))
-    assert lost == 1
-    assert (answer.created, answer.order) == (True, order)
-    assert heard.events == [(order.id, 1)]
-    assert len(await store.events(order.id)) == 1
+    async with tcp_proxy(server.socket) as proxy:
+        store = PostgresStore(through(proxy, dsn), clock=SystemClock(), retry_for_s=LONG_S)
+        await store.open()
+        heard = Heard()
+        store.on_commit(heard)
+        proxy.cut_at(is_commit, forward=committed)
+        order, event = pending(1)
+        accepting = asyncio.ensure_future(store.accept(order, event, keys(client_order_id="k")))
+        async with asyncio.timeout(LONG_S):
+            await proxy.met.wait()
+        assert await count(dsn, "open_orders") == committed
+        answer = await accepting
+        assert (answer.created, answer.order) == (True, order)
+        assert heard.events == [(order.id, 1)]
+        assert len(await store.events(order.id)) == 1
+        await store.close()
 
 
-async def test_an_outcome_that_stays_unknown_is_called_so(dsn: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    store = PostgresStore(dsn, clock=SystemClock(), retry_for_s=0.0)
-    await store.open()
-
-    async def commit(self: asyncpg.transaction.Transaction) -> None:
-        raise ConnectionResetError("the answer was lost")
-
-    with monkeypatch.context() as patched:
-        patched.setattr(asyncpg.transaction.Transaction, "commit", commit)
+async def test_an_outcome_that_stays_unknown_is_called_so(server: PostgresServer, dsn: str) -> None:
+    async with tcp_proxy(server.socket) as proxy:
+        store = PostgresStore(through(proxy, dsn), clock=SystemClock(), retry_for_s=0.0)
+        await store.open()
+        proxy.cut_at(is_commit, forward=True)
         with pytest.raises(StoreUnavailable, match="unknown") as caught:
             await store.accept(*pending(1), keys())
-    assert caught.value.context["outcome_unknown"] is True
-    await store.accept(*pending(2), keys())
-    await store.close()
+        assert caught.value.context["outcome_unknown"] is True
+        await store.accept(*pending(2), keys())
+        await store.close()
+
+
+async def test_a_server_that_says_nothing_is_taken_for_lost(server: PostgresServer, dsn: str) -> None:
+    async with tcp_proxy(server.socket) as proxy:
+        store = PostgresStore(through(proxy, dsn), clock=SystemClock(), retry_for_s=LONG_S, answer_s=0.2)
+        await store.open()
+        await store.ping()
+        before = proxy.connections
+        proxy.stall()
+        accepting = asyncio.ensure_future(store.accept(*pending(1), keys()))
+        async with asyncio.timeout(LONG_S):
+            while proxy.connections == before:
+                await asyncio.sleep(0.001)
+        assert not accepting.done()
+        proxy.resume()
+        assert (await accepting).created
+        assert await count(dsn, "open_orders") == 1
+        await store.close()
 
 
 async def test_while_it_is_away_and_after(server: PostgresServer, dsn: str) -> None:
@@ -202,38 +239,28 @@ async def test_a_server_that_is_not_there(dsn: str) -> None:
         await store.open()
 
 
-async def test_a_full_disk_is_reported_at_once(store: PostgresStore, dsn: str) -> None:
-    """A trigger says what the server says when a table cannot grow: a disk of its own takes root."""
-    connection = await asyncpg.connect(dsn)
-    await connection.execute(
-        "CREATE FUNCTION full_disk() RETURNS trigger LANGUAGE plpgsql AS "
-        "$$ BEGIN RAISE EXCEPTION 'could not extend file' USING ERRCODE = 'disk_full'; END $$;"
-        "CREATE TRIGGER full_disk BEFORE INSERT ON order_events FOR EACH ROW EXECUTE FUNCTION full_disk()"
-    )
-    with pytest.raises(StoreUnavailable, match="could not extend"):
-        await store.accept(*pending(1), keys(client_order_id="k"))
-    await connection.execute("DROP TRIGGER full_disk ON order_events")
-    await connection.close()
-    assert (await store.accept(*pending(1), keys(client_order_id="k"))).created
-
-
-async def test_a_primary_that_was_demoted_is_left(store: PostgresStore, dsn: str) -> None:
-    """Writes are refused as on a standby; once they are taken again, nothing is lost."""
-    connection = await asyncpg.connect(dsn)
-    name = await connection.fetchval("SELECT current_database()")
-    await connection.execute(f"ALTER DATABASE {name} SET default_transaction_read_only = on")
-    await connection.execute(
-        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
-        "WHERE datname = current_database() AND pid <> pg_backend_pid()"
-    )
-    accepting = asyncio.create_task(store.accept(*pending(1), keys()))
-    async with asyncio.timeout(LONG_S):
-        while not await connection.fetchval("SELECT 1 FROM pg_stat_database WHERE datname = $1", name):
-            await asyncio.sleep(0)
-    assert not accepting.done()
-    await connection.execute("SET default_transaction_read_only = off")
-    await connection.execute(f"ALTER DATABASE {name} RESET default_transaction_read_only")
-    await connection.close()
+async def test_a_primary_that_was_demoted_is_left(store: PostgresStore, server: PostgresServer, dsn: str) -> None:
+    """It takes no writes any more, as a standby does: the store waits for a server that does."""
+    await store.ping()
+    connection = await asyncpg.connect(dsn, server_settings={"default_transaction_read_only": "off"})
+    try:
+        await connection.execute("ALTER SYSTEM SET default_transaction_read_only = on")
+        await connection.execute("SELECT pg_reload_conf()")
+        async with asyncio.timeout(LONG_S):
+            while not await refuses_writes(dsn):
+                await asyncio.sleep(0.01)
+        accepting = asyncio.ensure_future(store.accept(*pending(1), keys()))
+        # It leaves the connection that it had, tries others, and stays with none.
+        before = await connection.fetchval(SESSIONS)
+        async with asyncio.timeout(LONG_S):
+            while await connection.fetchval(SESSIONS) < before + 3:
+                await asyncio.sleep(0.01)
+        assert not accepting.done()
+        assert await count(dsn, "open_orders") == 0
+    finally:
+        await connection.execute("ALTER SYSTEM RESET default_transaction_read_only")
+        await connection.execute("SELECT pg_reload_conf()")
+        await connection.close()
     assert (await accepting).created
 
 
@@ -247,6 +274,12 @@ async def test_waiting_for_a_lock_that_another_holds(store: PostgresStore, dsn: 
     assert claims.claims == []  # passed over
     life = Life(order)
     recording = asyncio.ensure_future(store.record(life.change(life.canceled())))
-    await transaction.rollback()
-    await recording
+    async with asyncio.timeout(LONG_S):
+        while not await connection.fetchval("SELECT count(*) FROM pg_locks WHERE NOT granted"):
+            await asyncio.sleep(0.001)
+    # What the other one does meanwhile counts: the step is judged by what is there when the lock is.
+    await connection.execute("UPDATE open_orders SET seq = seq + 1")
+    await transaction.commit()
+    with pytest.raises(StaleVersion):
+        await recording
     await connection.close()

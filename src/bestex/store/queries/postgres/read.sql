@@ -93,3 +93,7 @@ SELECT
     min(created_at_ms) FILTER (WHERE lane = 1 AND lease_until_ms <= $1 AND due_at_ms <= $1) AS oldest_waiting_ms,
     (SELECT coalesce(sum(orders), 0)::bigint FROM starts WHERE at_ms > $2) AS started_in_window
 FROM open_orders
+
+-- name: history_from
+-- When the oldest order was placed that has ended and is kept; NULL: there is none.
+SELECT ('x' || translate(left(id::text, 13), '-', ''))::bit(48)::bigint AS placed_ms FROM ended_orders ORDER BY id LIMIT 1

@@ -24,6 +24,31 @@ INSERT INTO migrations (number, name, checksum, needs) VALUES ($1, $2, $3, $4)
 -- name: create_partitions
 SELECT create_event_partitions($1, $2)
 
+-- name: remove_ended
+-- $1 the time before which they were placed, $2 how many at most. Several processes share the work.
+WITH old AS MATERIALIZED (
+    SELECT id FROM ended_orders
+    WHERE id < first_id_at(to_timestamp($1 / 1000.0) AT TIME ZONE 'UTC')
+    ORDER BY id
+    LIMIT $2
+    FOR UPDATE SKIP LOCKED
+),
+gone AS (DELETE FROM ended_orders WHERE id IN (SELECT id FROM old) RETURNING id, status),
+attempts_gone AS (DELETE FROM attempts WHERE order_id IN (SELECT id FROM old)),
+keys_gone AS (DELETE FROM idempotency_keys WHERE order_id IN (SELECT id FROM old)),
+events_gone AS (
+    DELETE FROM order_events_other WHERE order_id IN (SELECT id FROM old)
+),
+counted AS (
+    INSERT INTO ended_counts (writer, status, orders)
+    SELECT '00000000-0000-0000-0000-000000000000', status, -count(*) FROM gone GROUP BY status
+    ON CONFLICT (writer, status) DO UPDATE SET orders = ended_counts.orders + excluded.orders
+)
+SELECT count(*)::integer FROM gone
+
+-- name: drop_partitions
+SELECT dropped FROM drop_event_partitions($1) AS dropped
+
 -- name: new_writer
 INSERT INTO writers DEFAULT VALUES RETURNING id
 

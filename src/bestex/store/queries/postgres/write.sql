@@ -8,31 +8,16 @@ JOIN idempotency_keys AS used
 
 -- name: lock_orders
 -- Always in the order of the ids: two stores never wait for each other.
-SELECT document, lease_owner, lease_until_ms, lease_epoch
+SELECT id::text, seq, lease_epoch
 FROM open_orders
 WHERE id = ANY ($1::uuid[])
 ORDER BY id
 FOR UPDATE
 
 -- name: attempts_of
-SELECT state, slot, error, document
+SELECT order_id::text, number, state, signature
 FROM attempts
 WHERE order_id = ANY ($1::uuid[])
-ORDER BY order_id, number
-
--- name: insert_keys
-INSERT INTO idempotency_keys (account, kind, key, order_id, request_hash)
-SELECT used.account, used.kind, used.key, used.order_id, used.request_hash
-FROM unnest($1::text[], $2::text[], $3::text[], $4::uuid[], $5::text[])
-    AS used (account, kind, key, order_id, request_hash)
-ORDER BY used.account, used.kind, used.key
-
--- name: insert_orders
-INSERT INTO open_orders (
-    id, user_id, status, priority, seq, due_at_ms, created_at_ms, lease_epoch, document
-)
-SELECT *
-FROM unnest($1::uuid[], $2::text[], $3::text[], $4::smallint[], $5::integer[], $6::bigint[], $7::bigint[], $8::bigint[], $9::text[])
 
 -- name: step_orders
 UPDATE open_orders AS stored
@@ -48,21 +33,13 @@ FROM unnest($1::uuid[], $2::text[], $3::integer[], $4::bigint[], $5::text[], $6:
 WHERE stored.id = step.id
 
 -- name: end_orders
-WITH gone AS (DELETE FROM open_orders WHERE id = ANY ($1::uuid[]))
-INSERT INTO ended_orders (id, user_id, status, document)
-SELECT *
-FROM unnest($1::uuid[], $2::text[], $3::text[], $4::text[])
+DELETE FROM open_orders WHERE id = ANY ($1::uuid[])
 
 -- name: count_ended
 INSERT INTO ended_counts (writer, status, orders)
 SELECT $1::uuid, ended.status, ended.orders
 FROM unnest($2::text[], $3::bigint[]) AS ended (status, orders)
 ON CONFLICT (writer, status) DO UPDATE SET orders = ended_counts.orders + excluded.orders
-
--- name: insert_events
-INSERT INTO order_events (order_id, seq, status, final, payload)
-SELECT *
-FROM unnest($1::uuid[], $2::integer[], $3::text[], $4::boolean[], $5::text[])
 
 -- name: step_attempts
 UPDATE attempts AS stored
@@ -71,16 +48,12 @@ FROM unnest($1::uuid[], $2::integer[], $3::text[], $4::bigint[], $5::text[])
     AS step (order_id, number, state, slot, error)
 WHERE stored.order_id = step.order_id AND stored.number = step.number
 
--- name: insert_attempts
-INSERT INTO attempts (order_id, number, state, slot, error, last_valid_block_height, signature, document)
-SELECT *
-FROM unnest($1::uuid[], $2::integer[], $3::text[], $4::bigint[], $5::text[], $6::bigint[], $7::text[], $8::text[])
-
 -- name: beat
 -- The last statement of each batch: it holds this row until the commit is over, either way.
 INSERT INTO writers (id, batch) VALUES ($1, $2)
 ON CONFLICT (id) DO UPDATE SET batch = excluded.batch, touched_at = now()
 
 -- name: latest_batch
--- Waits for a commit that is still under way on a connection that we lost.
-SELECT batch FROM writers WHERE id = $1 FOR UPDATE
+-- Waits for a commit that is still under way on a connection that we lost. It writes: where standbys must confirm, this
+-- comes back after they have what was committed before.
+UPDATE writers SET touched_at = now() WHERE id = $1 RETURNING batch
