@@ -166,6 +166,8 @@ class Store(Protocol):
 
         Begun orders (routing, building, submitted) are claimable when their lease has ended and do not count against
         the rate limit; every claim of a pending order does. The lease's epoch grows by one.
+
+        `worker` is a name that no other process uses: whoever closes a store gives up the leases of its workers.
         """
         ...
 
