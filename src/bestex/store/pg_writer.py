@@ -80,9 +80,12 @@ class Writer:
                 await patience.wait(Exception(str(in_doubt.__cause__)), unknown=True)
             except Exception as error:
                 self._line.after(error)
+                if _raced(error):
+                    self._outage.over()  # the server is well, and the next look finds the key
+                    continue
                 if is_unavailable(error):
                     raise unavailable(error, unknown=doubt is not None) from error
-                if not is_transient(error) and not _raced(error):
+                if not is_transient(error):
                     raise
                 await patience.wait(error, unknown=doubt is not None)
             else:

@@ -114,6 +114,17 @@ class TestTogether:
             assert sorted(answer.created for answer in answers) == [False, False, True]
             assert len({answer.order.id for answer in answers}) == 1
 
+    async def test_the_same_key_at_once_is_no_outage(self, dsn: str) -> None:
+        impatient = [PostgresStore(dsn, clock=SystemClock(), retry_for_s=0.0) for _ in range(3)]
+        await asyncio.gather(*(store.open() for store in impatient))
+        for number in range(20):
+            one = keys(client_order_id=f"c{number}")
+            answers = await asyncio.gather(
+                *(store.accept(*pending(3 * number + place), one) for place, store in enumerate(impatient))
+            )
+            assert sorted(answer.created for answer in answers) == [False, False, True]
+        await asyncio.gather(*(store.close() for store in impatient))
+
     async def test_the_same_key_at_once_for_other_requests(self, stores: list[PostgresStore]) -> None:
         for number in range(20):
             answers = await asyncio.gather(
