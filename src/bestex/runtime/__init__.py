@@ -4,6 +4,7 @@ compose.py      an engine from its ports
 backends.py     who stands behind each port, by the settings
 serving.py      a process from its start to its end
 background.py   what runs beside the server
+patience.py     starting together with others
 system.py       the machine's time and chance
 """
 

@@ -1,10 +1,9 @@
 """Who stands behind each port, as the settings say. The only file that names concrete stores, buses and clusters."""
 
 import hashlib
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from pathlib import Path
-from typing import TypeVar
 
 import structlog
 from prometheus_client.metrics_core import CounterMetricFamily as Counter
@@ -18,13 +17,14 @@ from bestex.bus.redis import RedisBus
 from bestex.bus.redis_limits import RedisLimits
 from bestex.bus.redis_link import RedisServer
 from bestex.config import Settings
-from bestex.errors import ConfigError, Unavailable
+from bestex.errors import ConfigError
 from bestex.orders.order import Order
 from bestex.paper.cluster import PaperCluster
 from bestex.paper.network import PROFILES
 from bestex.ports import Clock, Cluster, Entropy, Signer, Store
 from bestex.runtime.background import Background
 from bestex.runtime.compose import Ports
+from bestex.runtime.patience import patiently
 from bestex.solana.rpc import RpcCluster
 from bestex.solana.signer import KeypairSigner
 from bestex.store.postgres import PostgresStore
@@ -35,9 +35,6 @@ _log = structlog.get_logger(__name__)
 
 _ALL = 1_000_000
 """More open orders than a store ever has."""
-_AGAIN_S = 0.5
-
-Opened = TypeVar("Opened")
 
 
 class Backends:
@@ -77,7 +74,7 @@ class Backends:
         else:
             make_data_dir(settings)
             store = SqliteStore(settings.store_path, clock=self._clock, on_batch=metrics.observe_batch)
-        await _patiently(store.open, settings.startup_s, self._clock)
+        await patiently(store.open, settings.startup_s, self._clock)
         self._exits.push_async_callback(store.close)
         return store
 
@@ -124,12 +121,12 @@ class Backends:
                 on_call=metrics.observe_call,
             )
 
-        remote = await _patiently(connect, settings.startup_s, clock)
+        remote = await patiently(connect, settings.startup_s, clock)
         self._exits.push_async_callback(remote.close)
         if not remote.simulated:
             raise ConfigError("the node at cluster_url is not a paper cluster: trading on a real one is not built yet")
-        await remote.fund_wallet(signer.pubkey)
-        market = await remote.market()
+        await patiently(lambda: remote.fund_wallet(signer.pubkey), settings.startup_s, clock)
+        market = await patiently(remote.market, settings.startup_s, clock)
         return remote, market.tokens, market.pools
 
 
@@ -184,16 +181,3 @@ def show_bus(bus: RedisBus, metrics: Metrics) -> None:
     metrics.watch(Counter, "bus_connections", "Times that the channel was subscribed to.", lambda: bus.connections)
     metrics.watch(Counter, "bus_sent_events", "Events told to other nodes.", lambda: bus.events_sent)
     metrics.watch(Counter, "bus_received_events", "Events that other nodes told.", lambda: bus.events_received)
-
-
-async def _patiently(open_it: Callable[[], Awaitable[Opened]], within_s: float, clock: Clock) -> Opened:
-    """Try again for a while: processes that are started together are not ready together."""
-    until_s = clock.monotonic_s() + within_s
-    while True:
-        try:
-            return await open_it()
-        except Unavailable as error:
-            if clock.monotonic_s() >= until_s:
-                raise
-            _log.warning("not there yet, trying again", reason=error.message)
-        await clock.sleep(_AGAIN_S)

@@ -23,6 +23,7 @@ from bestex.paper.server import serve_paper
 from bestex.runtime.backends import Backends, open_paper, open_signer, postgres_store
 from bestex.runtime.background import Background, Stop
 from bestex.runtime.compose import compose
+from bestex.runtime.patience import patiently
 from bestex.runtime.system import SystemClock, SystemEntropy
 
 _GIL_SWITCH_S = 0.0005
@@ -71,7 +72,7 @@ async def assembled(settings: Settings, role: Role) -> AsyncIterator[tuple[Front
         ports = await Backends(settings, clock, entropy, background=background, exits=exits).open(metrics)
         workers = 0 if role is Role.API else 1
         engines = compose(settings, ports, name, metrics=metrics, workers=workers, check=background.check)
-        await engines.book.load()
+        await patiently(engines.book.load, settings.startup_s, clock)
         stop = Stop(clock, settings.shutdown_s, [*(each.stop_claiming for each in engines.workers), ports.bus.close])
         if engines.workers:
             background.start("reconciler", engines.reconciler.run())
