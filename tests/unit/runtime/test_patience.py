@@ -1,5 +1,9 @@
 """A process that starts waits for what it needs, but not for ever, and not for what will not change."""
 
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
 import pytest
 
 from bestex.errors import ClusterUnavailable, ConfigError, Unavailable
@@ -22,9 +26,19 @@ class Slow:
         return "there"
 
 
+@asynccontextmanager
+async def passing(clock: VirtualClock) -> AsyncIterator[None]:
+    """While the block runs, time passes."""
+    driving = asyncio.create_task(clock.drive())
+    try:
+        yield
+    finally:
+        driving.cancel()
+
+
 async def test_what_is_there_at_last_is_taken() -> None:
     clock, slow = VirtualClock(), Slow(5, ClusterUnavailable("not yet"))
-    async with clock.running():
+    async with passing(clock):
         assert await patiently(slow, 30, clock) == "there"
 
     assert clock.monotonic_s() == 2
@@ -32,7 +46,7 @@ async def test_what_is_there_at_last_is_taken() -> None:
 
 async def test_patience_ends() -> None:
     clock, never = VirtualClock(), Slow(1_000, ClusterUnavailable("not yet"))
-    async with clock.running():
+    async with passing(clock):
         with pytest.raises(Unavailable, match="not yet"):
             await patiently(never, 3, clock)
 
