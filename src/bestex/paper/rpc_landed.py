@@ -2,16 +2,17 @@
 
 import base64
 from collections.abc import Sequence
+from functools import lru_cache
 
 from solders.pubkey import Pubkey
 from solders.transaction import VersionedTransaction
 
 from bestex.paper.ledger import Found
+from bestex.paper.records import TransactionRecord
 from bestex.paper.rpc_params import Transactions, base58_encode
 from bestex.paper.rpc_shapes import amount_json, error_json, result_json
 from bestex.paper.rpc_wire import HISTORY_NOT_AVAILABLE, INVALID_PARAMS, UNSUPPORTED_VERSION, RpcError
 from bestex.paper.state import State
-from bestex.ports import TokenChange
 from bestex.venues.token import TOKEN_PROGRAM
 
 _DECIMALS_AT = 44
@@ -80,40 +81,50 @@ def _message(parsed: VersionedTransaction) -> dict[str, object]:
 
 
 def _meta(found: Found, state: State, keys: Sequence[Pubkey]) -> dict[str, object]:
-    record, landed = found.record, found.record.landed(found.slot)
-    places = {key: at for at, key in enumerate(keys)}
-    moved = landed.lamport_changes
-
-    def tokens(*, before: bool) -> list[dict[str, object]]:
-        """Of accounts that existed then."""
-        return [
-            _token_json(state, change, change.before if before else change.after, places[change.account])
-            for change in landed.token_changes
-            if record.balances[places[change.account]] + (0 if before else moved.get(change.account, 0))
-        ]
-
+    record = found.record
+    balances, moved = record.balances, dict(record.lamport_changes)
+    names = [bytes(key) for key in keys]
+    before, after = _tokens(record, state, {name: at for at, name in enumerate(names)}, moved)
     return {
-        "err": error_json(landed.error),
-        "status": result_json(landed.error),
-        "fee": landed.fee_lamports,
-        "preBalances": record.balances,
-        "postBalances": [before + moved.get(key, 0) for key, before in zip(keys, record.balances, strict=True)],
-        "preTokenBalances": tokens(before=True),
-        "postTokenBalances": tokens(before=False),
+        "err": error_json(record.error),
+        "status": result_json(record.error),
+        "fee": record.fee_lamports,
+        "preBalances": balances,
+        "postBalances": [held + moved.get(name, 0) for name, held in zip(names, balances, strict=True)],
+        "preTokenBalances": before,
+        "postTokenBalances": after,
         "innerInstructions": [],
-        "logMessages": landed.logs,
+        "logMessages": record.logs,
         "rewards": [],
         "loadedAddresses": {"writable": [], "readonly": []},
-        "computeUnitsConsumed": landed.units_consumed,
+        "computeUnitsConsumed": record.units_consumed,
     }
 
 
-def _token_json(state: State, change: TokenChange, amount: int, place: int) -> dict[str, object]:
-    mint = state.get(change.mint)
-    return {
-        "accountIndex": place,
-        "mint": str(change.mint),
-        "owner": str(change.owner),
-        "programId": str(mint.owner if mint else TOKEN_PROGRAM),
-        "uiTokenAmount": amount_json(amount, mint.data[_DECIMALS_AT] if mint else 0),
-    }
+def _tokens(
+    record: TransactionRecord, state: State, places: dict[bytes, int], moved: dict[bytes, int]
+) -> tuple[list[dict[str, object]], list[dict[str, object]]]:
+    """Token balances before and after, each of the accounts that existed then."""
+    before: list[dict[str, object]] = []
+    after: list[dict[str, object]] = []
+    for account, mint, owner, held, holds in record.token_changes:
+        place = places[account]
+        lamports = record.balances[place]
+        info = state.get(Pubkey(mint))
+        decimals = info.data[_DECIMALS_AT] if info else 0
+        told = {
+            "accountIndex": place,
+            "mint": _base58(mint),
+            "owner": _base58(owner),
+            "programId": str(info.owner if info else TOKEN_PROGRAM),
+        }
+        if lamports:
+            before.append({**told, "uiTokenAmount": amount_json(held, decimals)})
+        if lamports + moved.get(account, 0):
+            after.append({**told, "uiTokenAmount": amount_json(holds, decimals)})
+    return before, after
+
+
+@lru_cache(maxsize=4_096)
+def _base58(address: bytes) -> str:
+    return str(Pubkey(address))

@@ -38,7 +38,7 @@ class Node:
 
     async def send(self, envelope: Envelope) -> Signature:
         """Pass a transaction on. Raises ClusterUnavailable."""
-        await self.cluster.send(envelope.raw)
+        await self.cluster.send_opened(envelope)
         return envelope.signature
 
     async def airdrop(self, address: Pubkey, lamports: int, blockhash: str) -> bytes:

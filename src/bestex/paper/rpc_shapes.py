@@ -107,9 +107,11 @@ def simulation_json(simulation: Simulation) -> dict[str, object]:
 
 def amount_json(amount: int, decimals: int) -> dict[str, object]:
     """A token amount: exact in base units, and for people."""
-    whole, part = divmod(amount, 10**decimals)
-    shown = f"{whole}.{part:0{decimals}}".rstrip("0").rstrip(".") if decimals else str(whole)
-    return {"amount": str(amount), "decimals": decimals, "uiAmount": amount / 10**decimals, "uiAmountString": shown}
+    written = shown = str(amount)
+    if decimals:
+        digits = written.zfill(decimals + 1)
+        shown = f"{digits[:-decimals]}.{digits[-decimals:]}".rstrip("0").rstrip(".")
+    return {"amount": written, "decimals": decimals, "uiAmount": amount / 10**decimals, "uiAmountString": shown}
 
 
 def epoch_json(slot: Slot, block_height: int) -> dict[str, object]:

@@ -131,7 +131,7 @@ async def fund_wallet(node: Node, params: list[Any]) -> object:
 
 async def _simulate(node: Node, envelope: Envelope, *, any_blockhash: bool) -> Simulation:
     """Run a transaction; without `any_blockhash`, as it stands: with its own blockhash, and once only."""
-    simulation = await node.cluster.simulate(envelope.raw)
+    simulation = await node.cluster.simulate_opened(envelope)
     chain = node.cluster.validator.chain
     error = None
     if not any_blockhash:

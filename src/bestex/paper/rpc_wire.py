@@ -79,12 +79,15 @@ def read_request(spoken: object) -> Request:
     return Request(spoken["method"], params or [], name, "id" in spoken)
 
 
-async def answer_body(body: bytes, call: Call) -> bytes:
-    """The answer to the body of an HTTP request: one call or a batch; empty where nobody wants one."""
+async def answer_body(body: bytes, call: Call, *, in_turn: bool = False) -> bytes:
+    """The answer to the body of an HTTP request: one call or a batch; empty where nobody wants one.
+
+    `in_turn`: the calls of a batch run one after the other, where none of them has to wait for anything.
+    """
     try:
         spoken = parse(body)
         if isinstance(spoken, list):
-            return await _answer_batch(spoken, call)
+            return await _answer_batch(spoken, call, in_turn=in_turn)
     except RpcError as error:
         return _encode(failure(None, error))
     answer = await answer_one(spoken, call)
@@ -123,9 +126,12 @@ def failure(name: object, error: RpcError) -> dict[str, object]:
     return {"jsonrpc": "2.0", "error": told, "id": name}
 
 
-async def _answer_batch(batch: list[object], call: Call) -> bytes:
+async def _answer_batch(batch: list[object], call: Call, *, in_turn: bool) -> bytes:
     if not batch or len(batch) > _MAX_BATCH:
         raise RpcError(INVALID_REQUEST, f"a batch has 1 to {_MAX_BATCH} requests")
-    answers = await asyncio.gather(*(answer_one(spoken, call) for spoken in batch))
+    if in_turn:
+        answers = [await answer_one(spoken, call) for spoken in batch]
+    else:
+        answers = await asyncio.gather(*(answer_one(spoken, call) for spoken in batch))
     wanted = [answer for answer in answers if answer is not None]
     return _encode(wanted) if wanted else b""

@@ -56,6 +56,7 @@ class Address(NamedTuple):
 def paper_app(cluster: PaperCluster, clock: Clock) -> App:
     """The ASGI application."""
     node = Node(cluster, clock)
+    in_turn = not cluster.delays
 
     async def call(method: str, params: list[Any]) -> object:
         found = METHODS.get(method)
@@ -72,7 +73,9 @@ def paper_app(cluster: PaperCluster, clock: Clock) -> App:
             await _respond(send, 405, b"Used HTTP Method is not allowed. POST or OPTIONS is required", _TEXT)
         else:
             status, body = await _read(receive)
-            await _respond(send, status, await answer_body(body, call) if status == 200 else b"", _JSON)
+            await _respond(
+                send, status, await answer_body(body, call, in_turn=in_turn) if status == 200 else b"", _JSON
+            )
 
     return app
 

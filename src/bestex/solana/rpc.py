@@ -63,13 +63,14 @@ class Market(msgspec.Struct, frozen=True):
 class RpcCluster:
     """A Solana cluster behind one RPC endpoint. `RpcCluster.open` makes one, `close` ends it."""
 
-    def __init__(self, calls: RpcCalls, feed: LandingFeed | None, clock: Clock) -> None:
+    def __init__(self, calls: RpcCalls, feed: LandingFeed, clock: Clock) -> None:
         self._calls = calls
         self._feed = feed
         self._clock = clock
         self._simulated = False
         self._accounts = Accounts(calls)
         self._statuses = Statuses(calls, self.transaction)
+        self._polling: asyncio.Task[None] | None = None
 
     @classmethod
     async def open(
@@ -89,7 +90,7 @@ class RpcCluster:
         """
         calls = RpcCalls(url, clock, timeout_s=timeout_s, max_connections=max_connections, on_call=on_call)
         where = web_socket_url(url) if ws_url is None else ws_url
-        cluster = cls(calls, LandingFeed(where, clock, timeout_s=timeout_s) if where else None, clock)
+        cluster = cls(calls, LandingFeed(where, clock, timeout_s=timeout_s), clock)
         try:
             version = await calls.call(dict[str, Any], "getVersion")
         except BaseException:
@@ -100,8 +101,10 @@ class RpcCluster:
 
     async def close(self) -> None:
         """Close all connections."""
-        if self._feed is not None:
-            await self._feed.close()
+        await self._feed.close()
+        if self._polling is not None:
+            self._polling.cancel()
+            await asyncio.gather(self._polling, return_exceptions=True)
         await self._accounts.close()
         await self._statuses.close()
         await self._calls.close()
@@ -173,21 +176,18 @@ class RpcCluster:
         return await self._statuses.of(signatures, search_history=search_history)
 
     async def transaction(self, signature: Signature) -> LandedTransaction | None:
-        options = {"encoding": "json", "commitment": Commitment.CONFIRMED, "maxSupportedTransactionVersion": 0}
+        options = {"encoding": "base64", "commitment": Commitment.CONFIRMED, "maxSupportedTransactionVersion": 0}
         wanted = cast("type[TransactionAnswer | None]", TransactionAnswer | None)
         answer = await self._calls.call(wanted, "getTransaction", signature, options)
         return landed_transaction(signature, answer) if answer is not None and answer.meta is not None else None
 
     async def wait_landing(self, signature: Signature, timeout_s: float) -> None:
         """By WebSocket; by asking again and again while there is none. Never raises on account of the node."""
-        waits = [asyncio.ensure_future(self._poll(signature))]
-        if self._feed is not None:
-            waits.append(asyncio.ensure_future(self._feed.wait(signature)))
-        try:
-            await asyncio.wait(waits, timeout=timeout_s, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            for each in waits:
-                each.cancel()
+        if self._polling is None or self._polling.done():
+            self._polling = asyncio.create_task(self._poll())
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(timeout_s):
+                await self._feed.wait(signature)
 
     # --- of a paper cluster -------------------------------------------------------------------------------------------
 
@@ -206,14 +206,20 @@ class RpcCluster:
         """Give a new wallet SOL and tokens of a paper market; one that exists is left as it is."""
         await self._calls.call(dict[str, Any], "bestex_fundWallet", str(wallet))
 
-    async def _poll(self, signature: Signature) -> None:
+    async def _poll(self) -> None:
+        """Ask for what no WebSocket tells, as long as somebody waits for it."""
         while True:
             await self._clock.sleep(_POLL_S)
-            if self._feed is not None and self._feed.connected:
-                continue
-            with contextlib.suppress(Unavailable):
-                if await self._statuses.seen(signature):
-                    return
+            waited_for = self._feed.waited_for
+            if not waited_for:
+                return
+            if not self._feed.connected:
+                await asyncio.gather(*map(self._look, waited_for))
+
+    async def _look(self, signature: Signature) -> None:
+        with contextlib.suppress(Unavailable):
+            if await self._statuses.seen(signature):
+                self._feed.wake(signature)
 
 
 def web_socket_url(url: str) -> str:

@@ -97,22 +97,10 @@ class Meta(msgspec.Struct, frozen=True, rename="camel"):
     compute_units_consumed: int | None = None
 
 
-class CompiledInstruction(msgspec.Struct, frozen=True, rename="camel"):
-    program_id_index: int
-
-
-class Message(msgspec.Struct, frozen=True, rename="camel"):
-    account_keys: list[str]
-    instructions: list[CompiledInstruction]
-
-
-class WireTransaction(msgspec.Struct, frozen=True):
-    message: Message
-
-
 class TransactionAnswer(msgspec.Struct, frozen=True):
     slot: int
-    transaction: WireTransaction
+    transaction: tuple[str, str]
+    """Bytes in wire format, and how they are written."""
     meta: Meta | None = None
 
 

@@ -76,8 +76,7 @@ class RpcCalls:
 
     async def _call(self, wanted: type[T], method: str, params: Sequence[Any], ends_s: float, *, patient: bool) -> T:
         try:
-            async with asyncio.timeout(self._timeout_s):
-                result = await (self._patiently(method, params, ends_s) if patient else self._answer(method, params))
+            result = await (self._patiently(method, params, ends_s) if patient else self._answer(method, params))
         except TimeoutError:
             raise ClusterUnavailable(f"{method}: no answer within {self._timeout_s:g} s") from None
         decoder = self._decoders.get(wanted)
@@ -91,9 +90,12 @@ class RpcCalls:
 
     async def _patiently(self, method: str, params: Sequence[Any], ends_s: float) -> _Result:
         for tried in range(1, _TRIES + 1):
-            await self._wait(method, ends_s)
+            waited = await self._wait(method, ends_s)
             try:
-                return await self._answer(method, params)
+                if tried == 1 and not waited:
+                    return await self._answer(method, params)
+                async with asyncio.timeout(ends_s - self._clock.monotonic_s()):
+                    return await self._answer(method, params)
             except RateLimited as limited:
                 told = limited.context.get("retry_after_s")
                 pause_s = told if isinstance(told, float) else _PAUSE_S * 2 ** (tried - 1)
@@ -103,12 +105,15 @@ class RpcCalls:
                     raise
         raise AssertionError("the last try returns or raises")
 
-    async def _wait(self, method: str, ends_s: float) -> None:
-        """Until the method may be called. Raises RateLimited when that is too late."""
+    async def _wait(self, method: str, ends_s: float) -> bool:
+        """Until the method may be called; whether it took any time. Raises RateLimited when that is too late."""
+        waited = False
         while (left_s := self._not_before_s.get(method, 0.0) - self._clock.monotonic_s()) > 0:
             if self._clock.monotonic_s() + left_s >= ends_s:
                 raise RateLimited(f"{method}: too many requests; again in {left_s:g} s", retry_after_s=left_s)
             await self._clock.sleep(left_s)
+            waited = True
+        return waited
 
     async def _answer(self, method: str, params: Sequence[Any]) -> _Result:
         calls = self._methods.get(method)
@@ -117,7 +122,7 @@ class RpcCalls:
             async def post(asked: list[Sequence[Any]]) -> Sequence[_Result | Exception]:
                 return await self._post(method, asked)
 
-            calls = self._methods[method] = Gathering(post, most=_MOST_TOGETHER)
+            calls = self._methods[method] = Gathering(post, most=_MOST_TOGETHER, timeout_s=self._timeout_s)
         return await calls.answer(params)
 
     async def _post(self, method: str, asked: list[Sequence[Any]]) -> Sequence[_Result | Exception]:

@@ -5,7 +5,8 @@ Whatever goes wrong here, nobody notices but by waiting a little longer.
 
 import asyncio
 import contextlib
-from collections import defaultdict
+from collections import defaultdict, deque
+from collections.abc import Sequence
 from itertools import count
 from typing import Any
 
@@ -27,6 +28,7 @@ class LandingFeed:
     """Subscribes to signatures for as long as somebody waits for them."""
 
     def __init__(self, url: str, clock: Clock, *, timeout_s: float) -> None:
+        """An empty URL: there is no WebSocket, and only `wake` lets anybody go on."""
         self._url = url
         self._clock = clock
         self._timeout_s = timeout_s
@@ -38,7 +40,13 @@ class LandingFeed:
         self._subscriptions: dict[Signature, int] = {}
         self._connection: ClientConnection | None = None
         self._running: asyncio.Task[None] | None = None
-        self._sending: set[asyncio.Task[None]] = set()
+        self._unsent: deque[str] = deque()
+        self._sending: asyncio.Task[None] | None = None
+
+    @property
+    def waited_for(self) -> Sequence[Signature]:
+        """The transactions that somebody waits for."""
+        return list(self._waiters)
 
     @property
     def connected(self) -> bool:
@@ -47,7 +55,7 @@ class LandingFeed:
 
     async def wait(self, signature: Signature) -> None:
         """Return when the transaction is said to have landed; that may never be."""
-        if self._running is None:
+        if self._running is None and self._url:
             self._running = asyncio.create_task(self._run())
         waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         first = signature not in self._waiters
@@ -64,9 +72,15 @@ class LandingFeed:
                     del self._waiters[signature]
                     self._unsubscribe(signature)
 
+    def wake(self, signature: Signature) -> None:
+        """Let those go on who wait for a transaction: it has landed."""
+        for waiter in self._waiters.get(signature, ()):
+            if not waiter.done():
+                waiter.set_result(None)
+
     async def close(self) -> None:
         """Close the connection."""
-        tasks = [task for task in (self._running, *self._sending) if task is not None]
+        tasks = [task for task in (self._running, self._sending) if task is not None]
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
@@ -96,6 +110,7 @@ class LandingFeed:
                     self._take(message)
         finally:
             self._connection = None
+            self._unsent.clear()
             self._asked.clear()
             self._subscribed.clear()
             self._subscriptions.clear()
@@ -109,7 +124,7 @@ class LandingFeed:
             return
         params = spoken.get("params")
         if spoken.get("method") == "signatureNotification" and isinstance(params, dict):
-            self._wake(params.get("subscription"))
+            self._hear(params.get("subscription"))
             return
         signature = self._asked.pop(spoken.get("id", -1), None)
         if signature is None or not isinstance(subscription := spoken.get("result"), int):
@@ -119,15 +134,13 @@ class LandingFeed:
         if signature not in self._waiters:
             self._unsubscribe(signature)
 
-    def _wake(self, subscription: object) -> None:
+    def _hear(self, subscription: object) -> None:
         signature = self._subscribed.pop(subscription, None) if isinstance(subscription, int) else None
         if signature is None:
             return
         # The subscription ends with its notification.
         self._subscriptions.pop(signature, None)
-        for waiter in self._waiters.get(signature, ()):
-            if not waiter.done():
-                waiter.set_result(None)
+        self.wake(signature)
 
     def _subscribe(self, signature: Signature) -> None:
         number = next(self._ids)
@@ -142,15 +155,13 @@ class LandingFeed:
             self._say(next(self._ids), "signatureUnsubscribe", subscription)
 
     def _say(self, number: int, method: str, *params: Any) -> None:
-        connection = self._connection
-        if connection is None:
+        if self._connection is None:
             return
-        text = _encode({"jsonrpc": "2.0", "id": number, "method": method, "params": params}).decode()
+        self._unsent.append(_encode({"jsonrpc": "2.0", "id": number, "method": method, "params": params}).decode())
+        if self._sending is None or self._sending.done():
+            self._sending = asyncio.create_task(self._send())
 
-        async def send() -> None:
+    async def _send(self) -> None:
+        while self._unsent and self._connection is not None:
             with contextlib.suppress(WebSocketException, OSError):
-                await connection.send(text)
-
-        task = asyncio.create_task(send())
-        self._sending.add(task)
-        task.add_done_callback(self._sending.discard)
+                await self._connection.send(self._unsent.popleft())

@@ -21,11 +21,17 @@ class _Waiting(NamedTuple, Generic[Q, A]):
 class Gathering(Generic[Q, A]):
     """Nobody waits for company, and no answer is older than its question."""
 
-    def __init__(self, ask: Ask[Q, A], *, most: int, size: Callable[[Q], int] = lambda _: 1) -> None:
-        """Questions are asked together as long as their sizes add up to `most` at most."""
+    def __init__(
+        self, ask: Ask[Q, A], *, most: int, size: Callable[[Q], int] = lambda _: 1, timeout_s: float | None = None
+    ) -> None:
+        """Questions are asked together as long as their sizes add up to `most` at most.
+
+        Without an answer after `timeout_s` those who asked get a TimeoutError: one timer for all of them.
+        """
         self._ask = ask
         self._most = most
         self._size = size
+        self._timeout_s = timeout_s
         self._waiting: list[_Waiting[Q, A]] = []
         self._asking: set[asyncio.Task[None]] = set()
 
@@ -46,8 +52,9 @@ class Gathering(Generic[Q, A]):
 
     def _begin(self) -> None:
         waiting, self._waiting = self._waiting, []
+        ends_s = None if self._timeout_s is None else asyncio.get_running_loop().time() + self._timeout_s
         for group in self._packed(each for each in waiting if not each.answer.done()):
-            self._start(group)
+            self._start(group, ends_s)
 
     def _packed(self, waiting: Iterable[_Waiting[Q, A]]) -> Iterable[list[_Waiting[Q, A]]]:
         group, size = list[_Waiting[Q, A]](), 0
@@ -61,12 +68,16 @@ class Gathering(Generic[Q, A]):
         if group:
             yield group
 
-    def _start(self, group: list[_Waiting[Q, A]]) -> None:
-        task = asyncio.get_running_loop().create_task(self._settle(group))
+    def _start(self, group: list[_Waiting[Q, A]], ends_s: float | None) -> None:
+        loop = asyncio.get_running_loop()
+        task = loop.create_task(self._settle(group, ends_s))
         self._asking.add(task)
         task.add_done_callback(self._asking.discard)
+        if ends_s is not None:
+            timer = loop.call_at(ends_s, _expire, group)
+            task.add_done_callback(lambda _: timer.cancel())
 
-    async def _settle(self, group: list[_Waiting[Q, A]]) -> None:
+    async def _settle(self, group: list[_Waiting[Q, A]], ends_s: float | None) -> None:
         try:
             answers = await self._ask([question for question, _ in group])
         except asyncio.CancelledError:
@@ -77,7 +88,7 @@ class Gathering(Generic[Q, A]):
             if len(group) > 1:
                 # The fault may be of one question only: each for itself.
                 for each in group:
-                    self._start([each])
+                    self._start([each], ends_s)
                 return
             answers = [error] * len(group)
         except Exception as error:  # noqa: BLE001 - whoever asked gets it
@@ -89,3 +100,9 @@ class Gathering(Generic[Q, A]):
                 waiter.set_exception(answer)
             else:
                 waiter.set_result(answer)
+
+
+def _expire(group: Iterable[_Waiting[Q, A]]) -> None:
+    for _, waiter in group:
+        if not waiter.done():
+            waiter.set_exception(TimeoutError())

@@ -1,7 +1,9 @@
 """A landed transaction, from what `getTransaction` tells of it."""
 
+import base64
 from collections.abc import Sequence
 
+from solders.message import Message, MessageV0, MessageV1
 from solders.pubkey import Pubkey
 from solders.transaction import VersionedTransaction
 
@@ -16,13 +18,15 @@ def landed_transaction(signature: Signature, answer: TransactionAnswer) -> Lande
     """The transaction. Raises ClusterUnavailable when the answer contradicts itself."""
     meta = answer.meta
     assert meta is not None, "asked for transactions whose outcome is known"
-    message = answer.transaction.message
     loaded = meta.loaded_addresses
-    names = [*message.account_keys, *(loaded.writable + loaded.readonly if loaded else ())]
+    logs = meta.log_messages or []
     try:
-        keys = [Pubkey.from_string(name) for name in names]
-        programs = [names[each.program_id_index] for each in message.instructions]
-        logs = meta.log_messages or []
+        message = _message(*answer.transaction)
+        keys = message.account_keys
+        if loaded is not None:
+            keys += [Pubkey.from_string(name) for name in loaded.writable + loaded.readonly]
+        # Where nothing failed, nobody asks which program did.
+        programs = [str(keys[each.program_id_index]) for each in message.instructions] if meta.err is not None else ()
         return LandedTransaction(
             signature=signature,
             slot=answer.slot,
@@ -48,6 +52,13 @@ def programs_of(transaction: bytes) -> list[str]:
         return [str(message.account_keys[each.program_id_index]) for each in message.instructions]
     except (ValueError, IndexError):
         return []
+
+
+def _message(text: str, encoding: str) -> Message | MessageV0 | MessageV1:
+    """Raises ValueError for what is no transaction in base64."""
+    if encoding != "base64":
+        raise ValueError(f"the transaction is in {encoding}")
+    return VersionedTransaction.from_bytes(base64.b64decode(text, validate=True)).message
 
 
 def _token_changes(meta: Meta, keys: Sequence[Pubkey]) -> list[TokenChange]:

@@ -1,13 +1,20 @@
 """What any client gets from a paper node, read with the types of Solana's own client library."""
 
+import asyncio
 import base64
+import json
 from collections.abc import AsyncIterator
+from typing import Any
 
+import msgspec
 import pytest
 from solders.hash import Hash
 from solders.rpc import responses
 
 from bestex.paper.cluster import PaperCluster
+from bestex.paper.network import FAST, INSTANT, REALISTIC
+from bestex.paper.rpc_shapes import amount_json
+from bestex.paper.rpc_wire import answer_body
 from tests.support import paper as on
 from tests.support.paper import STRANGER, USDC, WALLET, Client, ata, signed
 from tests.support.rpc import Caller, caller, encoded, opened, typed
@@ -111,3 +118,41 @@ async def test_simulation(node: Caller, paper: PaperCluster) -> None:
     unsigned = base64.b64encode(raw[:1] + bytes(64) + raw[65:]).decode()
     assert (await node.error("simulateTransaction", unsigned, BASE64 | {"sigVerify": True}))["code"] == -32003
     assert (await node.error("simulateTransaction", good, BASE64 | {"accounts": {"addresses": []}}))["code"] == -32602
+
+
+@pytest.mark.parametrize(
+    ("amount", "decimals", "shown"),
+    [
+        (0, 0, "0"), (70, 0, "70"), (0, 6, "0"), (1, 6, "0.000001"), (1_234_500, 6, "1.2345"),
+        (1_000_000, 6, "1"), (10_000_000, 6, "10"), (2**64 - 1, 9, "18446744073.709551615"),
+    ],
+)  # fmt: skip
+def test_amounts_for_people(amount: int, decimals: int, shown: str) -> None:
+    told = amount_json(amount, decimals)
+    assert told == {
+        "amount": str(amount), "decimals": decimals, "uiAmount": amount / 10**decimals, "uiAmountString": shown,
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(("in_turn", "together"), [(True, 1), (False, 3)])
+async def test_calls_of_a_batch_wait_together_unless_they_need_not_wait(in_turn: bool, together: int) -> None:
+    running = most = 0
+
+    async def call(method: str, params: list[Any]) -> object:
+        nonlocal running, most
+        running, most = running + 1, max(most, running + 1)
+        await asyncio.sleep(0)
+        running -= 1
+        return params[0]
+
+    batch = [{"jsonrpc": "2.0", "id": at, "method": "x", "params": [at]} for at in range(3)]
+    answers = json.loads(await answer_body(json.dumps(batch).encode(), call, in_turn=in_turn))
+    assert [(answer["id"], answer["result"]) for answer in answers] == [(0, 0), (1, 1), (2, 2)]
+    assert most == together
+
+
+def test_where_answers_take_their_time() -> None:
+    assert not INSTANT.delays
+    assert FAST.delays
+    assert REALISTIC.delays
+    assert msgspec.structs.replace(INSTANT, send_s=(0.0, 0.1)).delays

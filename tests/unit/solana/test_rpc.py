@@ -1,21 +1,23 @@
 """The RPC client and answers as mainnet's nodes give them."""
 
-import asyncio
 import base64
 import struct
 from typing import Any
 
 import pytest
+from solders.hash import Hash
+from solders.instruction import CompiledInstruction
+from solders.message import MessageAddressTableLookup, MessageHeader, MessageV0
 from solders.pubkey import Pubkey
+from solders.signature import Signature as WireSignature
+from solders.transaction import VersionedTransaction
 
 from bestex.errors import ClusterUnavailable
 from bestex.ports import Height, TokenChange
-from bestex.runtime import SystemClock
-from bestex.solana.rpc import RpcCluster, web_socket_url
 from bestex.types import ChainClock, Commitment, Signature
 from bestex.venues.token import NATIVE_MINT, TOKEN_PROGRAM
 from tests.support.paper import WALLET
-from tests.support.rpc import Reply, ScriptedNode, connected, opened, result, scripted, served, served_paper
+from tests.support.rpc import Reply, connected, opened, result, scripted, served_paper
 
 ME = WALLET.pubkey()
 SIGNATURE = Signature("2" * 64)
@@ -103,9 +105,21 @@ async def test_accounts_that_cannot_be_read(value: list[Any]) -> None:
             await cluster.accounts([ME], CONFIRMED)
 
 
+def wire(keys: list[Pubkey]) -> str:
+    """A v0 transaction of one instruction, whose second account a lookup table names."""
+    message = MessageV0(
+        MessageHeader(1, 0, 1),
+        keys,
+        Hash.default(),
+        [CompiledInstruction(1, b"\x03", bytes([0, 2]))],
+        [MessageAddressTableLookup(ME, bytes([3]), b"")],
+    )
+    return base64.b64encode(bytes(VersionedTransaction.populate(message, [WireSignature.default()]))).decode()
+
+
 def landed(**changes: Any) -> dict[str, Any]:
     """A v0 transaction whose token accounts come from a lookup table."""
-    keys = [str(ME), str(TOKEN_PROGRAM)]
+    transaction = changes.pop("transaction", [wire([ME, TOKEN_PROGRAM]), "base64"])
     meta = {
         "err": None, "status": {"Ok": None}, "fee": 5_000, "computeUnitsConsumed": 4_000, "logMessages": None,
         "preBalances": [10**9, 1, 10], "postBalances": [10**9 - 5_010, 1, 20], "innerInstructions": [], "rewards": [],
@@ -116,12 +130,6 @@ def landed(**changes: Any) -> dict[str, Any]:
              "uiTokenAmount": {"amount": "10", "decimals": 9, "uiAmount": 1e-8, "uiAmountString": "0.00000001"}},
         ],
     } | changes  # fmt: skip
-    message = {
-        "accountKeys": keys, "header": {}, "recentBlockhash": str(ME),
-        "instructions": [{"programIdIndex": 1, "accounts": [0, 2], "data": "3Bxs4h24hBtQy9rw", "stackHeight": 1}],
-        "addressTableLookups": [{"accountKey": str(ME), "writableIndexes": [3], "readonlyIndexes": []}],
-    }  # fmt: skip
-    transaction = {"message": message, "signatures": [SIGNATURE]}
     return {"slot": 9, "blockTime": 1_790_000_000, "version": 0, "meta": meta, "transaction": transaction}
 
 
@@ -134,7 +142,7 @@ async def test_a_transaction_with_a_lookup_table_and_without_logs() -> None:
         assert found.token_changes == [TokenChange(NATIVE_MINT, NATIVE_MINT, ME, 0, 10)]
         assert (found.slot, found.units_consumed, found.logs) == (9, 4_000, [])
         assert node.requests[-1]["params"][1] == {
-            "encoding": "json", "commitment": "confirmed", "maxSupportedTransactionVersion": 0,
+            "encoding": "base64", "commitment": "confirmed", "maxSupportedTransactionVersion": 0,
         }  # fmt: skip
 
 
@@ -152,6 +160,11 @@ async def test_a_failed_transaction_names_its_program_even_without_logs() -> Non
     "changes",
     [
         {"preBalances": [1]},
+        {"loadedAddresses": None},
+        {"transaction": [wire([ME, TOKEN_PROGRAM]), "base58"]},
+        {"transaction": [wire([ME, TOKEN_PROGRAM])[:-8], "base64"]},
+        {"transaction": ["not base64", "base64"]},
+        {"transaction": {"message": {}, "signatures": []}},
         {"loadedAddresses": {"writable": ["nobody"], "readonly": []}},
         {"postTokenBalances": [{"accountIndex": 9, "mint": "x", "owner": "y", "uiTokenAmount": {"amount": "1"}}]},
         {"postTokenBalances": [{"accountIndex": 0, "mint": str(ME), "uiTokenAmount": {"amount": "1"}}]},
@@ -231,37 +244,6 @@ async def test_more_accounts_than_a_node_takes_for_fees() -> None:
     async with scripted() as (_, cluster):
         with pytest.raises(ValueError, match="128"):
             await cluster.priority_fees([ME] * 129)
-
-
-# --- the hint ---------------------------------------------------------------------------------------------------------
-
-
-def test_where_the_web_socket_is() -> None:
-    assert web_socket_url("http://127.0.0.1:8899") == "ws://127.0.0.1:8900"
-    assert web_socket_url("https://api.mainnet-beta.solana.com") == "wss://api.mainnet-beta.solana.com"
-    assert web_socket_url("https://host/path?api-key=1") == "wss://host/path?api-key=1"
-    assert web_socket_url("https://host:443/") == "wss://host/"
-    assert web_socket_url("http://user:word@[::1]:8899/") == "ws://user:word@[::1]:8900/"
-
-
-async def test_waiting_goes_on_when_the_web_socket_is_refused() -> None:
-    """The node closes every WebSocket: statuses are asked for instead."""
-    node = ScriptedNode()
-    async with served(node) as address, connected(address) as cluster:
-        value = [{"slot": 4, "confirmations": 0, "err": None, "confirmationStatus": "processed"}]
-        node.results({"context": {"slot": 5}, "value": [None]}, {"context": {"slot": 5}, "value": value})
-        async with asyncio.timeout(10.0):
-            await cluster.wait_landing(SIGNATURE, 60.0)
-
-
-async def test_waiting_survives_the_loss_of_its_web_socket() -> None:
-    async with opened() as paper:
-        async with served_paper(paper) as first:
-            cluster = await RpcCluster.open(first.url, clock=SystemClock(), ws_url=first.ws_url)
-            await cluster.wait_landing(SIGNATURE, 0.2)
-        async with asyncio.timeout(10.0):
-            await cluster.wait_landing(SIGNATURE, 0.2)
-        await cluster.close()
 
 
 # --- a paper market from another machine ------------------------------------------------------------------------------

@@ -146,3 +146,27 @@ async def test_one_who_gives_up_takes_nothing_from_the_others() -> None:
         gate.set()
         assert await here == Height(2, 3)
         assert gone.cancelled()
+
+
+async def test_those_who_are_asked_for_one_by_one_wait_no_longer_than_the_others() -> None:
+    """The node takes its time to refuse a batch, and then says nothing at all: one time-out holds for both."""
+    stuck = asyncio.Event()
+
+    async def silent(request: dict[str, Any]) -> Reply:
+        await stuck.wait()
+        return result(request, HEIGHT)
+
+    async def refuse(batch: list[dict[str, Any]]) -> Reply:
+        await asyncio.sleep(0.6)
+        node.reply = silent
+        return 400, {}, b"<html>"
+
+    async with scripted(timeout_s=1.0) as (node, cluster):
+        node.reply_to_batch = refuse
+        began_s = asyncio.get_running_loop().time()
+        calls = (cluster.height(CONFIRMED) for _ in range(3))
+        answers = await asyncio.gather(*calls, return_exceptions=True)
+        elapsed_s = asyncio.get_running_loop().time() - began_s
+        assert ["no answer within 1 s" in str(answer) for answer in answers] == [True] * 3
+        assert elapsed_s < 1.5, "0.6 s and another second would be more"
+        stuck.set()

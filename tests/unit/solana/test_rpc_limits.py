@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from bestex.errors import RateLimited
+from bestex.errors import ClusterUnavailable, RateLimited
 from bestex.ports import Height
 from bestex.solana.rpc import RpcCluster
 from bestex.types import Commitment
@@ -124,3 +124,23 @@ async def test_a_batch_of_too_many_is_repeated_later() -> None:
         node.reply_to_batch = reply
         assert await asyncio.gather(*(cluster.height(CONFIRMED) for _ in range(3))) == [Height(2, 3)] * 3
         assert set(clock.slept) == {2.0}
+
+
+async def test_a_second_try_has_only_the_time_that_is_left() -> None:
+    """The clock of this client jumps where it would wait, so that less than a second is left to a silent node."""
+    stuck = asyncio.Event()
+    async with limiting(1, {"Retry-After": "9.5"}) as (node, cluster, clock):
+        refuse = node.reply
+        assert refuse is not None
+
+        async def reply(request: dict[str, Any]) -> Reply:
+            if clock.slept:
+                await stuck.wait()
+            return await refuse(request)
+
+        node.reply = reply
+        async with asyncio.timeout(5.0):
+            with pytest.raises(ClusterUnavailable, match="no answer within 10 s"):
+                await cluster.height(CONFIRMED)
+        assert clock.slept == [9.5]
+        stuck.set()
