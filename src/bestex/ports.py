@@ -215,12 +215,14 @@ class Store(Protocol):
 
 
 class Subscription(Protocol):
-    """The events of one order as they are committed, from the moment of subscribing; bounded."""
+    """The events of one order as they are committed, from the moment of subscribing or from the first; bounded."""
 
     overflowed: bool
     """The reader was too slow and events were dropped: read the store by sequence number."""
     lost: bool
     """Events may have been lost on their way, by no fault of the reader: subscribe again, then read the store."""
+    whole: bool
+    """It begins with the order's first event, and all that the bus has brought since are in it."""
 
     async def next(self) -> Committed | None:
         """The next event; None when the subscription is closed, or has overflowed or lost events and is drained."""

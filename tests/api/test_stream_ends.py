@@ -39,6 +39,7 @@ async def test_a_bus_that_closes_ends_the_stream(served: Served, monkeypatch: py
     class Closed:
         overflowed = False
         lost = False
+        whole = False
 
         async def next(self) -> None:
             return None

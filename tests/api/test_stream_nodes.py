@@ -195,15 +195,19 @@ class Herd:
         self.reading = self.most = self.reads = 0
         self.answers = asyncio.Event()
         self._world = world
-        self._app = create_app(dataclasses.replace(world.front, bus=self.bus))
+        self.rebuild()
         self._tasks: list[asyncio.Task[None]] = []
         self._events = world.store.events
         monkeypatch.setattr(world.store, "events", self._read)
 
-    def open(self) -> Socket:
+    def rebuild(self) -> None:
+        """The front door on the present bus."""
+        self._app = create_app(dataclasses.replace(self._world.front, bus=self.bus))
+
+    def open(self, query: bytes = b"") -> Socket:
         socket = Socket()
         path = f"/api/orders/{self.life.order.id}/ws"
-        scope = {"type": "websocket", "path": path, "query_string": b"", "headers": []}
+        scope = {"type": "websocket", "path": path, "query_string": query, "headers": []}
         self._tasks.append(asyncio.create_task(self._serve(scope, socket)))
         return socket
 
@@ -254,3 +258,23 @@ async def test_a_herd_that_has_lost_the_bus_does_not_trample_the_store(
     await until(lambda: all(socket.seqs == [1, 2] for socket in (*sockets, latecomer)))
     assert {socket.closed for socket in sockets} == {None}
     assert herd.most <= 17
+
+
+async def test_a_stream_of_an_order_that_was_just_accepted_here_asks_the_store_only_for_what_is_missing(
+    world: World, herd: Herd, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    herd.bus = NodeBus(buffer_events=256, recent_orders=1)
+    herd.rebuild()
+    herd.bus.hears = True
+    herd.answers.set()
+    herd.bus.publish(await world.store.events(herd.life.order.id))
+    herd.reads = 0
+    resumed, socket = herd.open(b"fromSeq=2"), herd.open()
+    await until(lambda: socket.seqs == [1])
+    assert herd.reads == 0
+    monkeypatch.setattr(stream, "TICK_S", 0.05)
+    late = herd.open()
+    await world.record(herd.life, herd.life.routed())  # and the bus does not say so
+    await until(lambda: late.seqs == [1, 2])
+    herd.bus.lose()
+    await until(lambda: socket.seqs == [1, 2] and resumed.seqs == [2])

@@ -130,9 +130,13 @@ class _Stream:
     async def _follow(self, subscription: Subscription) -> Close | None:
         """Send what the store has, then what the bus brings; None: the bus has lost something.
 
-        Nothing is lost in between: the subscription came first.
+        Nothing is lost in between: the subscription came first. A new stream need not ask the store when the
+        subscription holds everything; one that looks for what it has missed must.
         """
-        close = await self._replay()
+        close = None
+        if self._read or not subscription.whole:
+            close = await self._replay()
+        self._read = True
         while close is None:
             event = await subscription.next()
             if event is not None:

@@ -25,6 +25,8 @@ from bestex.ports import Committed
 from bestex.types import OrderId
 
 _REBUILD_CHECK_S = 1.0
+_RECENT_ORDERS = 1_000
+"""A client that streams an order opens its WebSocket right after the POST, on the same node."""
 
 _log = structlog.get_logger(__name__)
 
@@ -50,7 +52,7 @@ class RedisBus:
         self._server = server
         self._channel = f"{prefix}events"
         self._node = server.entropy.bytes(NODE_BYTES)
-        self._local = NodeBus(buffer_events=buffer_events)
+        self._local = NodeBus(buffer_events=buffer_events, recent_orders=_RECENT_ORDERS)
         self._outbox = Outbox(events_max=queue_events)
         self._active = ActiveOrders(server, prefix=f"{prefix}active:", rebuild_s=rebuild_s)
         self._link = RedisLink(server)

@@ -43,6 +43,7 @@ class Listener:
                 _log.warning("other nodes are not heard", reason=type(error).__name__, again_in_s=backoff.remaining_s)
             finally:
                 self.listening.clear()
+                self._local.hears = False
                 await connection.disconnect(nowait=True)
             await backoff.wait()
 
@@ -53,6 +54,7 @@ class Listener:
             await connection.read_response()
         # From here on nothing is missed that is not in the store already: who reads it now has everything.
         self._local.lose()
+        self._local.hears = True
         self._local.wake()
         self.connections += 1
         self.listening.set()
@@ -85,7 +87,7 @@ class Listener:
             return
         self.messages += 1
         self.events += len(message.events)
-        self._local.publish(message.events)
+        self._local.hand_out(message.events)
         if message.lost:
             self._local.lose()
         if message.wake:

@@ -4,9 +4,10 @@ import asyncio
 import time
 
 import pytest
+from redis.asyncio.connection import Connection
 from redis.exceptions import ResponseError
 
-from bestex.bus.redis_link import Backoff, RedisLink, RedisServer
+from bestex.bus.redis_link import Backoff, RedisLink, RedisServer, packed
 from bestex.errors import BusUnavailable
 from tests.support.clock import VirtualClock
 from tests.support.entropy import SeededEntropy
@@ -114,3 +115,8 @@ async def test_without_a_server_it_says_so() -> None:
         with pytest.raises(BusUnavailable):
             await link.ask("PING")
         await link.close()
+
+
+def test_commands_are_packed_as_the_library_packs_them() -> None:
+    commands = [("SET", "käy", b"\r\n\x00", -7), ("EVAL", "x" * 7_000, 0), ("PUBLISH", "events", b"")]
+    assert packed(commands) == b"".join(Connection().pack_commands(commands))
