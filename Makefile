@@ -6,7 +6,7 @@ PYTHON ?= python3
 BIN := $(VENV)/bin
 ARGS ?=
 
-.PHONY: help demo serve test sim check format bench clean
+.PHONY: help demo serve cluster test sim chaos check format bench clean
 
 help: ## list the targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -32,11 +32,17 @@ demo: $(VENV)/run.stamp ## ten orders on a paper market, live in this terminal (
 serve: $(VENV)/run.stamp ## the server on SQLite and the paper cluster
 	@$(BIN)/bestex serve $(ARGS)
 
+cluster: $(VENV)/dev.stamp ## PostgreSQL, Redis, a paper cluster, 2 API nodes, 2 workers on this machine (ARGS='--workers 4 --fresh')
+	@$(BIN)/python -m deploy.local $(ARGS)
+
 test: check ## all tests and checks
 	$(BIN)/pytest -n auto $(ARGS)
 
 sim: $(VENV)/run.stamp ## about a minute of simulated worlds: crashes, forks, power cuts (ARGS='--seeds 0:10000')
 	@$(BIN)/bestex sim --seeds 0:400 $(ARGS)
+
+chaos: $(VENV)/dev.stamp ## a deployment under kills, freezes and cut wires, then every check (ARGS='--seconds 120 --seed 7')
+	@$(BIN)/python -m tests.crash.chaos $(ARGS)
 
 check: $(VENV)/dev.stamp ## ruff, mypy --strict, import-linter
 	$(BIN)/ruff check .

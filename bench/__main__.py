@@ -9,8 +9,14 @@ BENCHMARKS = {
     "orders": "orders a second from POST to confirmed, and where the time goes",
     "store": "orders a second through the store alone",
     "paper": "microseconds a transaction on the paper cluster",
+    "wire": "orders a second with the paper cluster in the same process, and over the wire",
 }
-ON_DEMAND = {"sdk": "quotes beside the vendors' packages, which npm installs outside of the project"}
+ON_DEMAND = {
+    "history": "claims, look-ups and pages beside up to ten million orders, on PostgreSQL",
+    "sdk": "quotes beside the vendors' packages, which npm installs outside of the project",
+    "cluster": "the whole deployment on PostgreSQL and Redis: orders a second, latency, CPU; beside a baseline, if given",
+    "websockets": "10,000 open WebSockets on one node: memory, fan-out, reconnect storm",
+}
 """Not part of `all`: they need more than the project itself installs."""
 
 

@@ -17,16 +17,16 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import apsw
 import msgspec
 import uvloop
 from tests.support.orders import NOW_MS, Life, attempt, pending
 
+from bench.stores import STORES, AnyStore, described, opened, size_bytes
 from bestex.orders.attempt import Attempt, AttemptState
 from bestex.orders.events import Event
 from bestex.orders.order import IdempotencyKeys, Order, new_order_id
 from bestex.ports import Change
-from bestex.store.sqlite import SqliteStore
+from bestex.types import OrderId
 
 _LATE_MS = 2 * NOW_MS
 _GIL_SWITCH_S = 0.0005
@@ -78,33 +78,33 @@ class Template:
 class Run:
     """A number of orders through a store, a bounded number of them at once."""
 
-    def __init__(self, store: SqliteStore, first: int, orders: int, concurrency: int) -> None:
+    def __init__(self, store: AnyStore, first: int, orders: int, concurrency: int) -> None:
         self._store = store
         self._template = Template()
         self._numbers = iter(range(first, first + orders))
-        self._left = orders
         self._concurrency = concurrency
-        self._room = asyncio.Semaphore(concurrency)
         self._work = asyncio.Event()
-        self._done = asyncio.Event()
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._ends: dict[OrderId, asyncio.Future[None]] = {}
 
     async def run(self) -> float:
         """Seconds from the first accept to the last confirmation."""
         began_s = time.perf_counter()
-        clients = [asyncio.create_task(self._client()) for _ in range(self._concurrency)]
-        worker = asyncio.create_task(self._worker())
-        await self._done.wait()
-        elapsed_s = time.perf_counter() - began_s
-        worker.cancel()
-        await asyncio.gather(*clients)
+        async with asyncio.TaskGroup() as group:  # whatever fails ends the run
+            self._group = group
+            worker = group.create_task(self._worker())
+            await asyncio.gather(*[group.create_task(self._client()) for _ in range(self._concurrency)])
+            elapsed_s = time.perf_counter() - began_s
+            worker.cancel()
         return elapsed_s
 
     async def _client(self) -> None:
+        loop = asyncio.get_running_loop()
         for number in self._numbers:
-            await self._room.acquire()
-            await self._store.accept(*self._template.new(number))
+            order, event, keys = self._template.new(number)
+            end = self._ends[order.id] = loop.create_future()
+            await self._store.accept(order, event, keys)
             self._work.set()
+            await end
 
     async def _worker(self) -> None:
         number = 0
@@ -114,9 +114,7 @@ class Run:
             answer = await self._store.claim("bench", limit=1000, now_ms=_LATE_MS, lease_ms=30_000, rate=None)
             for claim in answer.claims:
                 number += 1
-                task = asyncio.create_task(self._execute(claim.order, number))
-                self._tasks.add(task)
-                task.add_done_callback(self._tasks.discard)
+                self._group.create_task(self._execute(claim.order, number))
 
     async def _execute(self, order: Order, number: int) -> None:
         signature = secrets.token_hex(44)
@@ -124,23 +122,7 @@ class Run:
             self._store.record(self._template.step(index, order, number, signature))
         for index in (2, 3):
             await self._store.record(self._template.step(index, order, number, signature))
-        self._room.release()
-        self._left -= 1
-        if not self._left:
-            self._done.set()
-
-
-class _Clock:
-    """The real one."""
-
-    def now_ms(self) -> int:
-        return time.time_ns() // 1_000_000
-
-    def monotonic_s(self) -> float:
-        return time.perf_counter()
-
-    async def sleep(self, seconds: float) -> None:
-        await asyncio.sleep(seconds)
+        self._ends.pop(order.id).set_result(None)
 
 
 def main(argv: list[str]) -> int:
@@ -150,20 +132,20 @@ def main(argv: list[str]) -> int:
     parser.add_argument("--stored", type=int, default=300_000, help="measure again beside this many orders; 0: do not")
     parser.add_argument("--concurrency", type=int, nargs="+", default=[100, 1000], help="orders at once")
     parser.add_argument("--dir", type=Path, default=None, help="where the database goes; it is removed afterwards")
+    parser.add_argument("--store", choices=[*STORES, "all"], default="all")
     options = parser.parse_args(argv)
-    print(f"python {platform.python_version()}, apsw {apsw.apsw_version()}, {os.cpu_count()} CPUs, {_cpu()}")
-    print("SQLite WAL, synchronous=FULL (fsync at every commit); 3 commits awaited per order, 6 events, 1 attempt")
-    with _tuned(), tempfile.TemporaryDirectory(dir=options.dir) as folder:
-        uvloop.run(_measure(Path(folder) / "bench.db", options))
+    print(f"python {platform.python_version()}, {os.cpu_count()} CPUs, {_cpu()}")
+    for name in STORES if options.store == "all" else [options.store]:
+        print(f"{described(name)}; 3 commits awaited per order, 6 events, 1 attempt")
+        with _tuned(), tempfile.TemporaryDirectory(dir=options.dir) as folder:
+            uvloop.run(_measure(name, Path(folder), options))
     return 0
 
 
-async def _measure(path: Path, options: argparse.Namespace) -> None:
+async def _measure(name: str, folder: Path, options: argparse.Namespace) -> None:
     batches: list[tuple[int, float]] = []
-    store = SqliteStore(path, clock=_Clock(), on_batch=lambda count, seconds: batches.append((count, seconds)))
-    await store.open()
     stored = 0
-    try:
+    async with opened(name, folder, lambda count, seconds: batches.append((count, seconds))) as store:
         for concurrency in options.concurrency:
             await _one(store, stored, options.orders, concurrency, batches)
             stored += options.orders
@@ -175,14 +157,10 @@ async def _measure(path: Path, options: argparse.Namespace) -> None:
             for concurrency in options.concurrency:
                 await _one(store, stored, options.orders, concurrency, batches)
                 stored += options.orders
-    finally:
-        await store.close()
-    print(f"{os.path.getsize(path) / stored / 1024:.1f} KiB an order on disk")  # noqa: ASYNC240
+    print(f"{size_bytes(folder) / stored / 1024:.1f} KiB an order on disk")
 
 
-async def _one(
-    store: SqliteStore, stored: int, orders: int, concurrency: int, batches: list[tuple[int, float]]
-) -> None:
+async def _one(store: AnyStore, stored: int, orders: int, concurrency: int, batches: list[tuple[int, float]]) -> None:
     batches.clear()
     cpu_s, loop_s = time.process_time(), time.thread_time()
     elapsed_s = await Run(store, stored, orders, concurrency).run()

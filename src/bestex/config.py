@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
+from urllib.parse import urlsplit, urlunsplit
 
 import msgspec
 from msgspec import Meta
@@ -37,6 +38,8 @@ CountOrNone = Annotated[int, Meta(ge=0)]
 Seconds = Annotated[float, Meta(gt=0)]
 
 SECRETS = frozenset({"wallet_secret"})
+_URLS = frozenset({"database_url", "redis_url", "cluster_url"})
+"""May hold a password or a key; they are shown without."""
 
 _NOT_SETTINGS = frozenset({"config", "url", "user", "traceback", "programs_dir", "pythons"})
 """BESTEX_* variables that mean something else: to the command line, to the tests."""
@@ -55,12 +58,34 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     # Where things are kept
     data_dir: str = "data"
     """Holds `bestex.db` (orders) and `paper.db` (the paper cluster's ledger)."""
+    database_url: str = ""
+    """`postgresql://user:password@host/database`, several hosts with commas; empty: SQLite in `data_dir`."""
+    database_retry_s: Seconds = 10.0
+    """How long a request is tried again while PostgreSQL does not answer, before it is refused with 503."""
+    retain_days: CountOrNone = 0
+    """PostgreSQL: how long ended orders are kept, with all their events, from the day they were placed; 0: for ever."""
+    redis_url: str = ""
+    """`redis://host:6379`, for streams and limits across processes; empty: each process is by itself."""
+    redis_prefix: str = "bestex:"
+    """In front of every key: the deployment's name."""
+    redis_timeout_s: Seconds = 1.0
+    """Redis is gone when it does not answer for so long."""
+    cluster_url: str = ""
+    """A Solana RPC node, which must be `bestex paper`, `http://host:8899`; empty: a paper cluster in this process."""
+    cluster_timeout_s: Seconds = 10.0
+    """How long one call to the node may take."""
+    cluster_connections: Count = 64
+    """To the node at once, at most."""
+    startup_s: Seconds = 30.0
+    """How long a starting process waits for the node and the database."""
 
     # The engine
     concurrency: Count = 10
     """Orders that one worker has in work at once."""
     rate_per_minute: CountOrNone = 100
     """Orders begun in any 60 seconds over the whole deployment; 0 lifts the limit."""
+    global_concurrency: CountOrNone = 0
+    """Orders in work at once over all workers, while Redis is there; 0: each worker's own limit only."""
     slippage_bps: Bps = 50
     """Least out = quote less this, when the order does not say."""
     max_attempts: Annotated[int, Meta(ge=1, le=10)] = 3
@@ -93,6 +118,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     """Base58 secret key. Empty: a key of the paper market, worth nothing elsewhere."""
 
     # The paper cluster
+    paper_port: Port = 8899
+    """Where `bestex paper` serves JSON-RPC; its WebSocket is at the next port."""
     network: Network = Network.FAST
     paper_seed: int = 1
     """The paper market's reserves and traders are drawn from this."""
@@ -117,7 +144,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     def public(self) -> dict[str, Any]:
         """The effective settings with secrets hidden."""
         shown: dict[str, Any] = msgspec.to_builtins(self)
-        return {name: "(set)" if name in SECRETS and value else value for name, value in shown.items()}
+        return {name: _shown(name, value) for name, value in shown.items()}
 
 
 def load(environ: Mapping[str, str], file: Path | None = None, overrides: Mapping[str, Any] | None = None) -> Settings:
@@ -136,6 +163,18 @@ def load(environ: Mapping[str, str], file: Path | None = None, overrides: Mappin
     return msgspec.structs.replace(Settings(), **{key: _convert(key, value) for key, value in values.items()})
 
 
+def _shown(name: str, value: Any) -> Any:
+    if name in SECRETS and value:
+        return "(set)"
+    if name in _URLS:
+        parts = urlsplit(value)
+        # RPC providers put their keys into the path or the query; a password may be in the query, too.
+        path = "" if name == "cluster_url" else parts.path
+        shown = urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], path, "", ""))
+        return shown if shown in {value, value.rstrip("/")} else f"{shown} (partly hidden)"
+    return value
+
+
 def _read_file(file: Path) -> dict[str, Any]:
     try:
         return tomllib.loads(file.read_text(encoding="utf-8"))
@@ -150,4 +189,6 @@ def _convert(key: str, value: object) -> object:
     try:
         return msgspec.convert(value, field.type, strict=False)
     except msgspec.ValidationError as error:
-        raise ConfigError(f"setting {key}: {error} (given: {'(hidden)' if key in SECRETS else repr(value)})") from error
+        raise ConfigError(
+            f"setting {key}: {error} (given: {'(hidden)' if key in SECRETS | _URLS else repr(value)})"
+        ) from error

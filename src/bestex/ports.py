@@ -1,6 +1,6 @@
 """Every way out of the process, on one page.
 
-The engine reaches time, chance, disk, network and keys through these protocols only. `runtime.py` chooses who stands
+The engine reaches time, chance, disk, network and keys through these protocols only. `runtime` chooses who stands
 behind each of them.
 """
 
@@ -130,6 +130,8 @@ class Committed(msgspec.Struct, frozen=True, gc=False):
     """No event follows."""
     payload: bytes
     """The event as JSON."""
+    order: Order | None = None
+    """The order after this event: on the last event of a change that comes straight from a commit."""
 
 
 class Store(Protocol):
@@ -145,7 +147,10 @@ class Store(Protocol):
     async def close(self) -> None: ...
 
     def on_commit(self, listener: Callable[[Sequence[Committed]], None]) -> None:
-        """Call `listener` after each commit with the events that it made durable, in order."""
+        """Call `listener` after each commit with the events that it made durable, in order.
+
+        The last event of each change carries the order as the change left it.
+        """
         ...
 
     async def accept(self, order: Order, event: Event, keys: IdempotencyKeys) -> Acceptance:
@@ -161,6 +166,8 @@ class Store(Protocol):
 
         Begun orders (routing, building, submitted) are claimable when their lease has ended and do not count against
         the rate limit; every claim of a pending order does. The lease's epoch grows by one.
+
+        `worker` is a name that no other process uses: whoever closes a store gives up the leases of its workers.
         """
         ...
 
@@ -208,24 +215,32 @@ class Store(Protocol):
 
 
 class Subscription(Protocol):
-    """The events of one order as they are committed, from the moment of subscribing; bounded."""
+    """The events of one order as they are committed, from the moment of subscribing or from the first; bounded."""
 
     overflowed: bool
     """The reader was too slow and events were dropped: read the store by sequence number."""
+    lost: bool
+    """Events may have been lost on their way, by no fault of the reader: subscribe again, then read the store."""
+    whole: bool
+    """It begins with the order's first event, and all that the bus has brought since are in it."""
 
     async def next(self) -> Committed | None:
-        """The next event; None when the subscription is closed or has overflowed and is drained."""
+        """The next event; None when the subscription is closed, or has overflowed or lost events and is drained."""
         ...
 
     def close(self) -> None: ...
 
 
 class Bus(Protocol):
-    """Wake-ups and status fan-out. Everything on it may be lost at any moment."""
+    """Wake-ups, status fan-out, the active orders. Everything on it may be lost at any moment."""
 
     def publish(self, events: Sequence[Committed]) -> None: ...
 
     def subscribe(self, order_id: OrderId) -> Subscription: ...
+
+    async def active(self, limit: int) -> list[Order] | None:
+        """Orders that are not terminal, oldest first; None: the bus does not know them all, ask the store."""
+        ...
 
     def wake(self) -> None:
         """Tell idle workers that there may be work."""
@@ -233,6 +248,47 @@ class Bus(Protocol):
 
     async def wait_for_work(self, timeout_s: float) -> None:
         """Return at a wake-up since the last call, or after the timeout."""
+        ...
+
+    def close(self) -> None:
+        """End all subscriptions: whoever reads one learns that the process stops."""
+        ...
+
+
+class Grant(msgspec.Struct, frozen=True, gc=False):
+    """How many orders may be begun now."""
+
+    name: str
+    """To give back what was not used."""
+    granted: int
+    wait_ms: int
+    """When there may be room for more; 0: all that was asked for is granted."""
+
+
+class Limits(Protocol):
+    """What the whole deployment has in common beside its store. All of it are hints that may be missing: None.
+
+    For the rate the store's own count decides (see `Store.claim`); asking here first spares it questions whose answer
+    is no. The global concurrency is counted here only: without an answer, each worker has its own limit and no other.
+    """
+
+    async def begin(self, wanted: int, rate: RateLimit) -> Grant | None:
+        """Count up to `wanted` orders as begun."""
+        ...
+
+    async def give_back(self, grant: Grant, unused: int) -> None:
+        """These many of the granted orders were not begun."""
+        ...
+
+    async def hold(self, in_use: Sequence[str], new: Sequence[str], *, limit: int, lease_ms: int) -> list[str] | None:
+        """Prolong the slots in use, and take one for each of the new names as long as fewer than `limit` are taken.
+
+        Answers the new names that have one. Those in use count even where they had been forgotten.
+        """
+        ...
+
+    async def release(self, names: Sequence[str]) -> None:
+        """Free the slots under these names."""
         ...
 
 
@@ -336,6 +392,10 @@ class Cluster(Protocol):
     async def latest_blockhash(self, commitment: Commitment) -> Blockhash: ...
 
     async def height(self, commitment: Commitment) -> Height: ...
+
+    async def oldest_block(self) -> Height:
+        """The first block that a search of the node's history reaches; of height 0 where it reaches all."""
+        ...
 
     async def accounts(self, addresses: Sequence[Pubkey], commitment: Commitment) -> AccountsAt: ...
 

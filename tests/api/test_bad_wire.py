@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from bestex.api import stream, wire
+from bestex.api import stream_target, wire
 from tests.api.conftest import Served, served_in, until
 from tests.api.raw import RawConnection
 from tests.api.test_bad_input import EXECUTE, body, check_problem
@@ -115,10 +115,10 @@ async def test_not_http(served: Served) -> None:
 @pytest.mark.parametrize(
     ("path", "close"),
     [
-        ("?orderId=01234567-89ab-7def-8123-456789abcdef", stream.NO_SUCH_ORDER),
-        ("?orderId=nonsense", stream.NO_SUCH_ORDER),
-        ("?orderId=%00", stream.NO_SUCH_ORDER),
-        ("?orderId=%ff", stream.NO_SUCH_ORDER),
+        ("?orderId=01234567-89ab-7def-8123-456789abcdef", stream_target.NO_SUCH_ORDER),
+        ("?orderId=nonsense", stream_target.NO_SUCH_ORDER),
+        ("?orderId=%00", stream_target.NO_SUCH_ORDER),
+        ("?orderId=%ff", stream_target.NO_SUCH_ORDER),
         ("", (4400, "orderId is missing: connect to /api/orders/execute?orderId=...")),
         ("?orderId=", (4400, "orderId is missing: connect to /api/orders/execute?orderId=...")),
         ("?orderId={id}&fromSeq=0", (4400, "fromSeq must be a whole number from 1 on")),

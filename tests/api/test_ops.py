@@ -1,8 +1,9 @@
 """Health, the queue, metrics, the table of problems."""
 
+import asyncio
 import re
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import pytest
 from websockets.asyncio.client import connect
@@ -107,17 +108,57 @@ async def test_metrics_of_a_life(world: World) -> None:
     assert len(world.front.metrics._open) == 1, "the order that has ended is forgotten"
 
 
-async def test_orders_of_other_processes_are_timed_from_what_is_seen(world: World) -> None:
+async def test_orders_of_other_processes_are_timed_from_their_acceptance(world: World) -> None:
     life = await world.placed()
     world.front.metrics._open.clear()
     await world.record(life, life.routed())
     await world.record(life, life.failed())
     shown = await samples(world)
 
-    assert shown['bestex_order_stage_seconds_count{status="pending"}'] == 0
+    waited_s = shown['bestex_order_stage_seconds_sum{status="pending"}']
+    assert shown['bestex_order_stage_seconds_count{status="pending"}'] == 1
     assert shown['bestex_order_stage_seconds_count{status="routing"}'] == 1
-    assert shown['bestex_order_seconds_count{status="failed"}'] == 0
+    assert shown['bestex_order_seconds_count{status="failed"}'] == 1
+    assert waited_s > 0
+    assert shown['bestex_order_seconds_sum{status="failed"}'] >= waited_s
     assert world.front.metrics._open == {}
+
+
+async def test_an_order_that_is_met_in_the_middle_of_its_life_is_timed_from_there(world: World) -> None:
+    life = await world.placed()
+    await world.record(life, life.routed())
+    world.front.metrics._open.clear()
+    before = await samples(world)
+    await world.record(life, life.built())
+    await world.record(life, life.failed())
+    shown = await samples(world)
+
+    for status, more in (("pending", 0), ("routing", 0), ("building", 1)):
+        name = f'bestex_order_stage_seconds_count{{status="{status}"}}'
+        assert shown[name] - before[name] == more
+    assert shown['bestex_order_seconds_count{status="failed"}'] == 1
+
+
+async def test_a_node_that_sees_no_ends_times_nothing(world: World) -> None:
+    world.front.metrics._times_orders = False
+    await world.placed()
+    shown = await samples(world)
+
+    assert shown['bestex_order_events_total{event="accepted",status="pending"}'] == 1
+    assert world.front.metrics._open == {}
+
+
+async def test_metrics_do_not_wait_for_a_store_that_says_nothing(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def for_ever(*_: object) -> NoReturn:
+        await asyncio.Event().wait()
+        raise AssertionError
+
+    monkeypatch.setattr(world.front.store, "stats", for_ever)
+    monkeypatch.setattr("bestex.api.ops._STATS_TIMEOUT_S", 0.01)
+    shown = await samples(world)
+
+    assert "bestex_websockets_open" in shown
+    assert "bestex_queue_oldest_seconds" not in shown
 
 
 async def test_orders_that_never_end_are_forgotten_in_the_end(world: World, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -189,6 +189,14 @@ def lose(bus: WatchedBus, seqs: set[int], monkeypatch: pytest.MonkeyPatch) -> No
         def overflowed(self) -> bool:
             return bool(self._inner.overflowed)
 
+        @property
+        def lost(self) -> bool:
+            return bool(self._inner.lost)
+
+        @property
+        def whole(self) -> bool:
+            return bool(self._inner.whole)
+
         async def next(self) -> Committed | None:
             while True:
                 event: Committed | None = await self._inner.next()

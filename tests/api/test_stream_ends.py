@@ -38,6 +38,8 @@ async def test_an_overflowed_reader_is_told_where_to_resume(tmp_path: Path) -> N
 async def test_a_bus_that_closes_ends_the_stream(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
     class Closed:
         overflowed = False
+        lost = False
+        whole = False
 
         async def next(self) -> None:
             return None

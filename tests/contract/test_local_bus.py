@@ -3,10 +3,11 @@
 import pytest
 
 from bestex.bus.local import LocalBus
-from tests.contract.bus_contract import BusContract
+from tests.contract.bus_contract import BusContract, Ends, at_once
 
 
 class TestLocalBus(BusContract):
     @pytest.fixture
-    def bus(self) -> LocalBus:
-        return LocalBus(buffer_events=4)
+    def ends(self) -> Ends:
+        bus = LocalBus(buffer_events=4)
+        return Ends(bus, bus, at_once)

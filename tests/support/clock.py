@@ -8,7 +8,7 @@ from itertools import count
 class VirtualClock:
     """A Clock whose time passes only while everybody sleeps: the earliest sleeper is woken next.
 
-    Use as `async with clock.running():` around the code under test, or call `advance_to_next` by hand.
+    Run `drive` beside the code under test, or call `advance_to_next` by hand.
     """
 
     def __init__(self, start_ms: int = 1_790_000_000_000) -> None:

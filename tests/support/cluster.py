@@ -29,6 +29,8 @@ class ScriptedCluster:
         self.slot = 100
         self.confirmed_height = 100
         self.finalized = Height(block_height=90, slot=90)
+        self.oldest = Height(block_height=0, slot=0)
+        """Where its history begins: what landed before, it does not know."""
         self.status: SignatureStatus | None = None
         self.forgetful = False
         """Knows the status only when its history is searched."""
@@ -54,6 +56,8 @@ class ScriptedCluster:
     async def statuses(self, signatures: Sequence[Signature], *, search_history: bool) -> StatusesAt:
         self._check()
         known = self.status if search_history or not self.forgetful else None
+        if known is not None and known.slot < self.oldest.slot:
+            known = None
         return StatusesAt(self.slot, [known for _ in signatures])
 
     async def height(self, commitment: Commitment) -> Height:
@@ -61,6 +65,10 @@ class ScriptedCluster:
         if commitment is Commitment.FINALIZED:
             return self.finalized
         return Height(self.confirmed_height, self.slot)
+
+    async def oldest_block(self) -> Height:
+        self._check()
+        return self.oldest
 
     async def transaction(self, signature: Signature) -> LandedTransaction | None:
         self._check()

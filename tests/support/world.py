@@ -96,6 +96,9 @@ class Faulty:
     async def height(self, commitment: Commitment) -> Height:
         return await self._inner.height(commitment)
 
+    async def oldest_block(self) -> Height:
+        return await self._inner.oldest_block()
+
     async def accounts(self, addresses: Sequence[Pubkey], commitment: Commitment) -> AccountsAt:
         return await self._inner.accounts(addresses, commitment)
 

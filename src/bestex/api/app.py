@@ -5,12 +5,13 @@ from typing import Any
 
 from litestar import Litestar, get
 from litestar.datastructures import CacheControlHeader
+from litestar.handlers import HTTPRouteHandler
 from litestar.response import Redirect
 
 from bestex.api.docs import openapi_config
 from bestex.api.front import Front
 from bestex.api.handling import FRONT, on_error, refuse_unknown_parameters
-from bestex.api.ops import OPS_ROUTES
+from bestex.api.ops import HEALTH_ROUTES, OPS_ROUTES
 from bestex.api.orders import ORDER_ROUTES
 from bestex.api.place import EXECUTE, place_order
 from bestex.api.problems import problem
@@ -26,14 +27,19 @@ _UNKNOWN_ROUTE = "(none)"
 
 def create_app(front: Front) -> App:
     """The ASGI application in front of an engine."""
-    return _Application(front, _documented())
+    return _Application(front, _routed((_home, *ORDER_ROUTES, *MARKET_ROUTES, *OPS_ROUTES)), takes_orders=True)
+
+
+def create_ops_app(front: Front) -> App:
+    """The ASGI application of a process that takes no orders: health and metrics."""
+    return _Application(front, _routed(HEALTH_ROUTES), takes_orders=False)
 
 
 @cache
-def _documented() -> Litestar:
-    """All routes; the front that they ask comes with each request's scope, see `handling.front_of`."""
+def _routed(routes: tuple[HTTPRouteHandler, ...]) -> Litestar:
+    """These routes; the front that they ask comes with each request's scope, see `handling.front_of`."""
     return Litestar(
-        [_home, *ORDER_ROUTES, *MARKET_ROUTES, *OPS_ROUTES],
+        routes,
         openapi_config=openapi_config(),
         exception_handlers={Exception: on_error},
         before_request=refuse_unknown_parameters,
@@ -51,25 +57,27 @@ def _home() -> Redirect:
 class _Application:
     """Chooses the lane of each connection, and counts."""
 
-    def __init__(self, front: Front, documented: Litestar) -> None:
+    def __init__(self, front: Front, routed: Litestar, *, takes_orders: bool) -> None:
         self._front = front
-        self._documented: Any = documented
+        self._routed: Any = routed
+        self._takes_orders = takes_orders
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         kind = scope["type"]
         if kind == "http":
-            if scope["path"] == EXECUTE and scope["method"] == "POST":
+            if self._takes_orders and scope["path"] == EXECUTE and scope["method"] == "POST":
                 await self._execute(scope, receive, send)
             else:
                 await self._serve(scope, receive, send)
-        elif kind == "websocket":
+        elif kind == "websocket" and self._takes_orders:
             await serve_stream(self._front, scope, receive, send)
         else:
-            await self._documented(scope, receive, send)
+            await self._routed(scope, receive, send)
 
     async def _execute(self, scope: Scope, receive: Receive, send: Send) -> None:
         """The hot route: what Litestar's handler of the same path does, without the cost of the framework."""
         front, headers = self._front, scope["headers"]
+        began_s = front.clock.monotonic_s()
         try:
             answer = await place_order(
                 front, headers, await read_body(headers, receive, front.settings.body_limit_bytes)
@@ -78,11 +86,12 @@ class _Application:
             return
         except BestexError as error:
             answer = problem(error, EXECUTE)
-        front.metrics.observe_request("POST", EXECUTE, answer.status)
+        front.metrics.observe_request("POST", EXECUTE, answer.status, front.clock.monotonic_s() - began_s)
         await send_answer(send, answer)
 
     async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
-        status = 500
+        status, front = 500, self._front
+        began_s = front.clock.monotonic_s()
 
         async def counted(message: Message) -> None:
             nonlocal status
@@ -92,6 +101,8 @@ class _Application:
 
         # To the server a HEAD stays a HEAD: it leaves the body out.
         method = "GET" if scope["method"] == "HEAD" else scope["method"]
-        asked = {**scope, "method": method, FRONT: self._front}
-        await self._documented(asked, receive, counted)
-        self._front.metrics.observe_request(scope["method"], asked.get("path_template") or _UNKNOWN_ROUTE, status)
+        asked = {**scope, "method": method, FRONT: front}
+        await self._routed(asked, receive, counted)
+        front.metrics.observe_request(
+            scope["method"], asked.get("path_template") or _UNKNOWN_ROUTE, status, front.clock.monotonic_s() - began_s
+        )

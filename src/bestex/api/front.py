@@ -1,7 +1,8 @@
 """What the API needs from the rest of the engine."""
 
+import asyncio
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from bestex.api.metrics import Metrics
 from bestex.config import Settings
@@ -10,6 +11,8 @@ from bestex.execution.quoting import Quoting
 from bestex.market.book import Book
 from bestex.market.tokens import Tokens
 from bestex.ports import Bus, Clock, Store
+
+_HEALING = 16
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,3 +32,5 @@ class Front:
     """Whether the cluster behind all this is a paper cluster; said in every answer about money."""
     ready: Callable[[], Awaitable[None]]
     """Returns when the engine can take and execute orders; raises otherwise."""
+    healing: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(_HEALING))
+    """So many streams at once look into the store for what the bus has lost: it may have lost it for all of them."""

@@ -1,7 +1,6 @@
 """For operators and machines: health, metrics, the queue, the table of problems."""
 
 import asyncio
-from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -21,6 +20,8 @@ from bestex.ports import QueueStats
 
 _READY_TIMEOUT_S = 3.0
 """An engine that needs longer to say that it is ready is not."""
+_STATS_TIMEOUT_S = 1.0
+"""A scrape has a few seconds for everything."""
 _WINDOW_MS = 60_000
 
 _log = structlog.get_logger(__name__)
@@ -88,8 +89,9 @@ async def metrics(request: HttpRequest) -> Response[bytes]:
     """Counters and latencies in Prometheus' text format."""
     front = front_of(request)
     stats: QueueStats | None = None
-    with suppress(StoreUnavailable):  # what the process itself knows is worth the more then
-        stats = await front.store.stats(front.clock.now_ms(), _WINDOW_MS)
+    with suppress(StoreUnavailable, TimeoutError):  # what the process itself knows is worth the more then
+        async with asyncio.timeout(_STATS_TIMEOUT_S):
+            stats = await front.store.stats(front.clock.now_ms(), _WINDOW_MS)
     return Response(front.metrics.exposition(stats), media_type=CONTENT_TYPE)
 
 
@@ -99,4 +101,5 @@ async def list_problems() -> list[dict[str, Any]]:
     return list(table())
 
 
-OPS_ROUTES: Sequence[HTTPRouteHandler] = (live, ready, queue_stats, metrics, list_problems)
+HEALTH_ROUTES: tuple[HTTPRouteHandler, ...] = (live, ready, metrics)
+OPS_ROUTES: tuple[HTTPRouteHandler, ...] = (*HEALTH_ROUTES, queue_stats, list_problems)

@@ -131,9 +131,10 @@ async def list_user_orders(
 async def list_active(request: HttpRequest, limit: Limit = 500) -> ActiveOrders:
     """Orders that have not ended, oldest first; a confirmed order is among them until its swap is finalized."""
     front = front_of(request)
-    return ActiveOrders(
-        orders=[order_view(order, simulated=front.simulated) for order in await front.store.active(limit)]
-    )
+    orders = await front.bus.active(limit)
+    if orders is None:
+        orders = await front.store.active(limit)
+    return ActiveOrders(orders=[order_view(order, simulated=front.simulated) for order in orders])
 
 
 @get(

@@ -9,12 +9,14 @@ import threading
 from asyncio import AbstractEventLoop, TimerHandle
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import cast
 
 import uvicorn
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 from uvicorn.server import HANDLED_SIGNALS
 
+from bestex.api.outgoing import Joined
 from bestex.api.wire import App
 from bestex.config import Settings
 from bestex.errors import ConfigError
@@ -125,6 +127,9 @@ class _HttpProtocol(HttpToolsProtocol):
 
     _in_head = True
     _head_bytes = 0
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(cast(asyncio.Transport, Joined(transport, self.loop)))
 
     def data_received(self, data: bytes) -> None:
         self._head_bytes += len(data)

@@ -6,21 +6,20 @@ number, the next sequence number, so that it can always be taken up again from t
 
 import asyncio
 import re
-from typing import NamedTuple
-from urllib.parse import parse_qsl
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 
 import structlog
 
 from bestex.api.front import Front
-from bestex.api.orders import check_order_id
 from bestex.api.place import EXECUTE
 from bestex.api.problems import fault, problem
 from bestex.api.refusals import PathNotFound
+from bestex.api.stream_target import NO_SUCH_ORDER, Close, Target, read_target
 from bestex.api.wire import ClientGone, Receive, Scope, Send
 from bestex.errors import OrderNotFound, StoreUnavailable
 from bestex.orders.status import Status
-from bestex.ports import Committed
-from bestex.types import OrderId
+from bestex.ports import Committed, Subscription
 
 TICK_S = 5.0
 """How often a socket is looked after: is it stuck, has the bus lost something?"""
@@ -32,25 +31,10 @@ _MESSAGES_MAX = 1_000
 """Messages that a client may send over a socket's life; they are ignored."""
 
 _PATH = re.compile(r"/api/orders/([^/]+)/ws")
-_SEQ = re.compile(r"[0-9]{1,9}", re.ASCII)
-
-_log = structlog.get_logger(__name__)
-
-
-class Close(NamedTuple):
-    """Why a socket is closed: RFC 6455's codes, and our own from 4000 on."""
-
-    code: int
-    reason: str
-
 
 TOO_MANY_MESSAGES = Close(1008, "this socket takes no messages")
-NO_SUCH_ORDER = Close(4404, "no order has this id")
 
-
-class _Target(NamedTuple):
-    order_id: OrderId
-    from_seq: int
+_log = structlog.get_logger(__name__)
 
 
 async def serve_stream(front: Front, scope: Scope, receive: Receive, send: Send) -> None:
@@ -60,7 +44,7 @@ async def serve_stream(front: Front, scope: Scope, receive: Receive, send: Send)
     if match is None and scope["path"] != EXECUTE:
         await _deny(scope, send)
         return
-    target = _target(match and match[1], scope["query_string"])
+    target = read_target(match and match[1], scope["query_string"])
     await send({"type": "websocket.accept"})
     with front.metrics.open_websocket():
         if isinstance(target, Close):
@@ -76,13 +60,15 @@ async def serve_stream(front: Front, scope: Scope, receive: Receive, send: Send)
 class _Stream:
     """One socket: a reader that drains what the client says, and a pump that sends it events."""
 
-    def __init__(self, front: Front, target: _Target, receive: Receive, send: Send) -> None:
+    def __init__(self, front: Front, target: Target, receive: Receive, send: Send) -> None:
         self._front = front
         self._order_id = target.order_id
         self._next_seq = target.from_seq
         self._receive = receive
         self._send = send
         self._sending = False
+        self._read = False
+        self._healing = False
         self.sent = 0
 
     async def run(self) -> None:
@@ -115,25 +101,22 @@ class _Stream:
             if self._sending and stuck and not moved:
                 return self._slow_consumer()
             stuck = self._sending
-            quiet = 0 if moved or stuck else quiet + 1
+            quiet = 0 if moved or stuck or self._healing else quiet + 1
             if quiet in _QUIET_TICKS or (quiet and quiet % _QUIET_TICKS_MAX == 0):
                 self._pumping.cancel()
                 self._pumping = asyncio.create_task(self._pump())
 
     async def _pump(self) -> Close | None:
-        """Send what the store has, then what the bus brings. Nothing is lost in between: first subscribe, then read."""
+        """Send events until there are no more; None: the client has gone."""
         try:
-            subscription = self._front.bus.subscribe(self._order_id)
-            try:
-                close = await self._replay()
-                while close is None:
-                    event = await subscription.next()
-                    if event is not None:
-                        close = await self._take(event)
-                    else:
-                        close = self._slow_consumer() if subscription.overflowed else self._restarting()
-            finally:
-                subscription.close()
+            while True:
+                subscription = self._front.bus.subscribe(self._order_id)
+                try:
+                    close = await self._follow(subscription)
+                finally:
+                    subscription.close()
+                if close is not None:
+                    return close
         except OrderNotFound:
             return NO_SUCH_ORDER
         except StoreUnavailable:
@@ -143,17 +126,51 @@ class _Stream:
         except Exception as error:  # noqa: BLE001 - logged with its traceback by `fault`
             fault(f"/api/orders/{self._order_id}/ws", error)
             return Close(1011, f"a fault of the server; {self._resume}")
+
+    async def _follow(self, subscription: Subscription) -> Close | None:
+        """Send what the store has, then what the bus brings; None: the bus has lost something.
+
+        Nothing is lost in between: the subscription came first. A new stream need not ask the store when the
+        subscription holds everything; one that looks for what it has missed must.
+        """
+        close = None
+        if self._read or not subscription.whole:
+            close = await self._replay()
+        self._read = True
+        while close is None:
+            event = await subscription.next()
+            if event is not None:
+                close = await self._take(event)
+            elif subscription.lost:
+                return None
+            else:
+                close = self._slow_consumer() if subscription.overflowed else self._restarting()
         return close
 
     async def _replay(self) -> Close | None:
         """Send the stored events from the next one on."""
-        events = await self._front.store.events(self._order_id, self._next_seq)
-        if not events:
-            order = await self._front.store.order(self._order_id)
-            return _ended(order.status) if order.is_terminal and order.seq < self._next_seq else None
+        async with self._turn_to_read():
+            events = await self._front.store.events(self._order_id, self._next_seq)
+            if not events:
+                order = await self._front.store.order(self._order_id)
+                return _ended(order.status) if order.is_terminal and order.seq < self._next_seq else None
         for event in events:
             close = await self._deliver(event)
         return close
+
+    @asynccontextmanager
+    async def _turn_to_read(self) -> AsyncIterator[None]:
+        """A new stream reads at once. One that looks for what it has missed waits for its turn."""
+        if not self._read:
+            self._read = True
+            yield
+            return
+        self._healing = True
+        try:
+            async with self._front.healing:
+                yield
+        finally:
+            self._healing = False
 
     async def _take(self, event: Committed) -> Close | None:
         """Send an event that the bus has brought; close the gap before it from the store."""
@@ -199,28 +216,6 @@ class _Stream:
 
     def _restarting(self) -> Close:
         return Close(1012, f"the server stops; {self._resume}")
-
-
-def _target(order_id: str | None, query: bytes) -> _Target | Close:
-    """What the client asks for, or why it gets nothing."""
-    try:
-        pairs = parse_qsl(query.decode("latin-1"), keep_blank_values=True, max_num_fields=10)
-    except ValueError:
-        return Close(4400, "the query is malformed")
-    values = dict(pairs)
-    allowed = {"fromSeq"} if order_id is not None else {"fromSeq", "orderId"}
-    if len(values) != len(pairs) or values.keys() - allowed:
-        return Close(4400, f"the query takes {' and '.join(sorted(allowed))}, once each")
-    order_id = order_id if order_id is not None else values.get("orderId")
-    if not order_id:
-        return Close(4400, "orderId is missing: connect to /api/orders/execute?orderId=...")
-    from_seq = values.get("fromSeq", "1")
-    if not _SEQ.fullmatch(from_seq) or int(from_seq) < 1:
-        return Close(4400, "fromSeq must be a whole number from 1 on")
-    try:
-        return _Target(check_order_id(order_id), int(from_seq))
-    except OrderNotFound:
-        return NO_SUCH_ORDER
 
 
 def _ended(status: Status) -> Close:

@@ -4,6 +4,7 @@ import asyncio
 from collections import deque
 from collections.abc import Sequence
 
+from bestex.orders.order import Order
 from bestex.ports import Committed
 from bestex.types import OrderId
 
@@ -11,19 +12,24 @@ from bestex.types import OrderId
 class LocalSubscription:
     """A `Subscription`: a bounded buffer of one order's events, for one reader."""
 
-    def __init__(self, bus: "LocalBus", order_id: OrderId, buffer_events: int) -> None:
+    def __init__(
+        self, bus: "LocalBus", order_id: OrderId, buffer_events: int, recent: Sequence[Committed] = ()
+    ) -> None:
+        """`recent`: what the bus remembers of the order, from its first event on."""
         self.overflowed = False
+        self.lost = False
+        self.whole = 0 < len(recent) <= buffer_events
         self._bus = bus
         self._order_id = order_id
         self._room = buffer_events
-        self._events: deque[Committed] = deque()
+        self._events: deque[Committed] = deque(recent if self.whole else ())
         self._reader: asyncio.Future[None] | None = None
         self._closed = False
 
     async def next(self) -> Committed | None:
         """As `Subscription.next`. One reader at a time."""
         while not self._events:
-            if self._closed or self.overflowed:
+            if self._closed or self.overflowed or self.lost:
                 return None
             self._reader = asyncio.get_running_loop().create_future()
             try:
@@ -56,9 +62,16 @@ class LocalSubscription:
 class LocalBus:
     """A `Bus` for one event loop."""
 
-    def __init__(self, *, buffer_events: int) -> None:
-        """`buffer_events`: how many events a subscription holds for a reader that lags."""
+    def __init__(self, *, buffer_events: int, recent_orders: int = 0) -> None:
+        """`buffer_events`: how many events a subscription holds for a reader that lags.
+
+        `recent_orders`: of how many orders that this process has accepted all events are remembered, so that whoever
+        subscribes need not read the store. For a bus that brings the events of all processes.
+        """
         self._buffer_events = buffer_events
+        self._recent_orders = recent_orders
+        self._recent: dict[OrderId, list[Committed] | None] = {}
+        """From the first event on without a gap; None: not all of them are known."""
         self._subscriptions: dict[OrderId, list[LocalSubscription]] = {}
         self._woken = False
         self._idle: dict[asyncio.Future[None], None] = {}
@@ -66,6 +79,17 @@ class LocalBus:
 
     def publish(self, events: Sequence[Committed]) -> None:
         """As `Bus.publish`. An order that nobody watches costs one look-up."""
+        if self._recent_orders:
+            for event in events:
+                if event.seq == 1 and event.order_id not in self._recent:
+                    self._begin(event.order_id, [])
+        self.hand_out(events)
+
+    def hand_out(self, events: Sequence[Committed]) -> None:
+        """Give the events to those who watch, and remember those of recent orders."""
+        if self._recent_orders:
+            for event in events:
+                self._remember(event)
         subscriptions = self._subscriptions
         if not subscriptions:
             return
@@ -77,9 +101,30 @@ class LocalBus:
 
     def subscribe(self, order_id: OrderId) -> LocalSubscription:
         """As `Bus.subscribe`."""
-        subscription = LocalSubscription(self, order_id, self._buffer_events)
+        subscription = LocalSubscription(self, order_id, self._buffer_events, self._recent.get(order_id) or ())
         self._subscriptions.setdefault(order_id, []).append(subscription)
         return subscription
+
+    def forget(self) -> None:
+        """Events may be missing from now on or have been missed: who subscribes has to read the store."""
+        self._recent.clear()
+
+    def _remember(self, event: Committed) -> None:
+        known = self._recent.get(event.order_id)
+        if known is not None and event.seq == len(known) + 1:
+            known.append(event)
+        elif known is None or event.seq > len(known):
+            # One is missing, or another process was faster than the news of our own commit.
+            self._begin(event.order_id, None)
+
+    def _begin(self, order_id: OrderId, known: list[Committed] | None) -> None:
+        self._recent[order_id] = known
+        if len(self._recent) > self._recent_orders:
+            del self._recent[next(iter(self._recent))]
+
+    async def active(self, limit: int) -> list[Order] | None:  # noqa: ARG002
+        """As `Bus.active`: never known here."""
+        return None
 
     def remove(self, order_id: OrderId, subscription: LocalSubscription) -> None:
         """Forget the subscription; nothing happens if it is forgotten already."""

@@ -6,7 +6,7 @@ import typer
 from typer.core import TyperGroup
 
 from bestex import __version__
-from bestex.cli import market, orders, server, sim, venues
+from bestex.cli import market, orders, roles, server, sim, venues
 from bestex.cli.exits import EXIT_CODES, reported
 
 _EXAMPLES = """[bold]Examples[/bold]
@@ -58,6 +58,7 @@ def _options(
 
 
 server.register(app)
+roles.register(app)
 orders.register(app)
 market.register(app)
 venues.register(app)

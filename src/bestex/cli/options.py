@@ -13,9 +13,10 @@ _CONNECTION = "Connection and output"
 _SETTINGS = "Settings (override the file and BESTEX_* variables)"
 
 
-def _url(text: str) -> str:
+def server_address(text: str | None) -> str | None:
+    """A server's address, normalized. Raises BadParameter."""
     try:
-        return server_url(text)
+        return None if text is None else server_url(text)
     except ValueError as error:
         raise typer.BadParameter(str(error)) from error
 
@@ -23,7 +24,7 @@ def _url(text: str) -> str:
 Url = Annotated[
     str,
     typer.Option(
-        "--url", envvar="BESTEX_URL", callback=_url, help="The server's address.", rich_help_panel=_CONNECTION
+        "--url", envvar="BESTEX_URL", callback=server_address, help="The server's address.", rich_help_panel=_CONNECTION
     ),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Machine output: one JSON document.", rich_help_panel=_CONNECTION)]

@@ -2,6 +2,7 @@
 
 import errno
 import socket
+from collections.abc import Mapping
 from typing import Annotated, Any
 
 import msgspec
@@ -19,6 +20,7 @@ from bestex.cli.options import (
     Port,
     RatePerMinute,
     examples,
+    server_address,
 )
 from bestex.cli.output import print_json, print_line, print_table
 from bestex.cli.settings import explained, read_settings
@@ -28,7 +30,12 @@ from bestex.config import Settings
 def register(app: typer.Typer) -> None:
     """Add the commands."""
     app.command("serve", epilog=examples("bestex serve", "bestex serve --config bestex.toml --port 9000"))(serve)
-    app.command("demo", epilog=examples("bestex demo", "bestex demo --exit --network instant"))(demo)
+    app.command(
+        "demo",
+        epilog=examples(
+            "bestex demo", "bestex demo --exit --network instant", "bestex demo --url http://127.0.0.1:8080"
+        ),
+    )(demo)
     app.command("config", epilog=examples("bestex config", "BESTEX_PORT=9000 bestex config --json"))(config)
 
 
@@ -72,11 +79,15 @@ def demo(
     rate_per_minute: RatePerMinute = None,
     log_level: LogLevel = None,
     exit_after: Annotated[bool, typer.Option("--exit", help="End after the summary.")] = False,
+    url: Annotated[
+        str | None, typer.Option("--url", callback=server_address, help="A server that runs already: start none.")
+    ] = None,
 ) -> None:
     """Start a server on a paper market, trade some orders before your eyes, and go on serving.
 
     Orders are kept in a temporary directory unless --data-dir says otherwise. With --exit the exit code is 0 only if
-    every order ended as planned; one of them is planned to fail.
+    every order ended as planned; one of them is planned to fail. With --url the orders go to a server that runs
+    already, and the demo ends after the summary as with --exit.
     """
     options = {
         "host": host,
@@ -86,10 +97,15 @@ def demo(
         "rate_per_minute": rate_per_minute,
         "log_level": log_level,
     }
-    settings = read_settings(config, options)
-    from bestex.cli.demo.run import run  # noqa: PLC0415 - client commands start faster without the engine
+    if url is not None:
+        _refuse_beside_url({"data_dir": data_dir, **options})
+    from bestex.cli.demo.run import run, run_at  # noqa: PLC0415 - client commands start faster without the engine
 
-    if not run(_free(settings), data_dir=data_dir, exit_after=exit_after):
+    if url is not None:
+        as_planned = run_at(url)
+    else:
+        as_planned = run(_free(read_settings(config, options)), data_dir=data_dir, exit_after=exit_after)
+    if not as_planned:
         raise typer.Exit(ExitCode.FAILED)
 
 
@@ -100,6 +116,13 @@ def config(*, config: Config = None, as_json: Json = False) -> None:
         print_json({one.name: {"value": one.value, "source": one.source} for one in settings})
         return
     print_table(("SETTING", "VALUE", "SOURCE"), [(one.name, _shown(one.value), one.source) for one in settings])
+
+
+def _refuse_beside_url(options: Mapping[str, object]) -> None:
+    """Raises BadParameter for what is set of a server that the demo would start."""
+    given = [f"--{name.replace('_', '-')}" for name, value in options.items() if value is not None]
+    if given:
+        raise typer.BadParameter(f"{', '.join(given)}: of a server of the demo's own, and --url names another")
 
 
 def _free(settings: Settings) -> Settings:

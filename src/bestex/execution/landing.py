@@ -2,8 +2,9 @@
 
 The same signed bytes are sent again and again; the chain processes them at most once. What counts is what the cluster
 says of the signature, never how a send ended. An attempt is dead only by proof: a block height past its last valid one
-is finalized, and a node whose own slot has reached that block knows nothing of the signature, its history searched.
-A silent or lagging node proves nothing, and the order stays submitted.
+is finalized, and a node whose own slot has reached that block knows nothing of the signature, its history searched;
+and that history goes back to where the attempt could first have landed. A silent, lagging or forgetful node proves
+nothing, and the order stays submitted.
 """
 
 from typing import TypeAlias
@@ -15,6 +16,13 @@ from bestex.errors import Unavailable
 from bestex.orders.attempt import Attempt
 from bestex.ports import Clock, Cluster, LandedTransaction, SignatureStatus, TransactionError
 from bestex.types import BlockHeight, Commitment, Signature, Slot
+
+BLOCKHASH_MAX_AGE_BLOCKS = 150
+"""A transaction lands within so many blocks after the one that its blockhash is of."""
+
+_SETTLING_S = 0.1
+"""Between two looks at a transaction that is in a block and undecided: the hint of its landing comes at once then.
+Doubles up to the usual pace."""
 
 _log = structlog.get_logger(__name__)
 
@@ -57,6 +65,7 @@ class Landing:
         """Send the attempt's bytes until the chain has decided."""
         next_send_s = self._clock.monotonic_s()
         expired = False
+        pause_s = _SETTLING_S
         while True:
             if not expired and self._clock.monotonic_s() >= next_send_s:
                 await self._send(attempt)
@@ -70,6 +79,9 @@ class Landing:
                 continue
             if outcome is not None:
                 return outcome
+            if expired:
+                await self._clock.sleep(pause_s)
+            pause_s = min(2 * pause_s, self._status_poll_s) if expired else _SETTLING_S
 
     async def _send(self, attempt: Attempt) -> None:
         try:
@@ -111,6 +123,20 @@ class Landing:
         status = answer.statuses[0]
         if status is not None:
             return await self._outcome(attempt.signature, status)
-        if answer.slot < height.slot:
+        if answer.slot < height.slot or not await self._history_reaches(attempt):
             return None
         return Dead(height.block_height, answer.slot)
+
+    async def _history_reaches(self, attempt: Attempt) -> bool:
+        """Whether the node would know of a landing. Asked after the search, as history is lost from its start on."""
+        oldest = await self._cluster.oldest_block()
+        first = max(0, attempt.last_valid_block_height - BLOCKHASH_MAX_AGE_BLOCKS)
+        if oldest.block_height <= first:
+            return True
+        _log.warning(
+            "the node's history is too short to prove an attempt dead; a node with a longer one can",
+            order_id=attempt.order_id,
+            history_from_height=oldest.block_height,
+            needed_from_height=first,
+        )
+        return False

@@ -16,8 +16,8 @@ from bestex.types import Account, ChainClock, Commitment, Mint, Slot
 from bestex.venues import PROGRAMS
 from bestex.venues.pool import Pool, VenueProgram
 
-_ACCOUNTS_PER_CALL = 100
-"""What `getMultipleAccounts` takes at most."""
+_ACCOUNTS_PER_CALL = 99
+"""What `getMultipleAccounts` takes at most, less the clock that is read with them."""
 
 _log = structlog.get_logger(__name__)
 

@@ -50,6 +50,7 @@ def refusal(envelope: Envelope, view: View) -> TransactionError | None:
 
 def execute(envelope: Envelope, block: Overlay, clock: ChainClock) -> TransactionRecord:
     """Charge the fee, run the transaction and write what it did into `block`. It must not be refused by `refusal`."""
+    balances = [account.lamports if (account := block.get(key)) else 0 for key in envelope.keys]
     paid_by = charge(envelope, block)
     overlay = Overlay(block)
     trial = run(envelope, overlay, clock)
@@ -66,6 +67,8 @@ def execute(envelope: Envelope, block: Overlay, clock: ChainClock) -> Transactio
         token_changes=token_changes,
         lamport_changes=lamport_changes,
         logs=trial.logs,
+        raw=envelope.raw,
+        balances=balances,
     )
 
 

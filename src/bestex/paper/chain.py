@@ -6,6 +6,7 @@ finalized replaced: that gives exact views of older commitments, and takes forks
 
 from collections import deque
 from collections.abc import Iterable, Sequence
+from functools import lru_cache
 
 import msgspec
 from solders.hash import Hash
@@ -86,7 +87,7 @@ class Chain:
         """The hash of the newest whole block at this commitment."""
         block = self._closed[commitment]
         last_valid = block.height + self._profile.blockhash_max_age_blocks
-        return Blockhash(str(Hash(block.hash)), last_valid, block.slot)
+        return Blockhash(_base58(block.hash), last_valid, block.slot)
 
     def height(self, commitment: Commitment) -> Height:
         """The block height at this commitment, and the slot of that block."""
@@ -213,3 +214,8 @@ class Chain:
             self._heights.pop(link.commit.hash, None)
             for signature in link.signatures:
                 self._landings.pop(signature, None)
+
+
+@lru_cache(maxsize=64)
+def _base58(blockhash: bytes) -> str:
+    return str(Hash(blockhash))

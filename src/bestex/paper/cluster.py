@@ -8,8 +8,8 @@ from solders.pubkey import Pubkey
 
 from bestex.errors import ConfigError
 from bestex.paper import market
-from bestex.paper.envelope import open_envelope
-from bestex.paper.ledger import Ledger
+from bestex.paper.envelope import Envelope, open_envelope
+from bestex.paper.ledger import Found, Ledger
 from bestex.paper.network import LatencyRange, NetworkProfile
 from bestex.paper.running import OneThread, Runner
 from bestex.paper.traders import Traders
@@ -145,11 +145,20 @@ class PaperCluster:
     def simulated(self) -> bool:
         return True
 
+    @property
+    def delays(self) -> bool:
+        """Whether answers take their time, as over a network."""
+        return self._profile.delays
+
     async def latest_blockhash(self, commitment: Commitment) -> Blockhash:
         return await self._answer(self._profile.latest_blockhash_s, lambda: self.validator.chain.blockhash(commitment))
 
     async def height(self, commitment: Commitment) -> Height:
         return await self._answer(self._profile.height_s, lambda: self.validator.chain.height(commitment))
+
+    async def oldest_block(self) -> Height:
+        """The ledger keeps every transaction."""
+        return await self._answer(self._profile.height_s, lambda: Height(0, 0))
 
     async def accounts(self, addresses: Sequence[Pubkey], commitment: Commitment) -> AccountsAt:
         """Exactly the accounts of the newest block at this commitment."""
@@ -168,9 +177,17 @@ class PaperCluster:
         """Raises MalformedTransaction for bytes that are no transaction, ClusterUnavailable."""
         return await self._answer(self._profile.simulate_s, lambda: self.validator.simulate(open_envelope(transaction)))
 
+    async def simulate_opened(self, envelope: Envelope) -> Simulation:
+        """`simulate`, for who has read the transaction already. Raises ClusterUnavailable."""
+        return await self._answer(self._profile.simulate_s, lambda: self.validator.simulate(envelope))
+
     async def send(self, transaction: bytes) -> None:
         """Raises MalformedTransaction for bytes that are no transaction, ClusterUnavailable."""
         await self._answer(self._profile.send_s, lambda: self.validator.submit(open_envelope(transaction)))
+
+    async def send_opened(self, envelope: Envelope) -> None:
+        """`send`, for who has read the transaction already. Raises ClusterUnavailable."""
+        await self._answer(self._profile.send_s, lambda: self.validator.submit(envelope))
 
     async def statuses(self, signatures: Sequence[Signature], *, search_history: bool) -> StatusesAt:
         """Raises ValueError for more than 256 signatures, ClusterUnavailable."""
@@ -185,11 +202,16 @@ class PaperCluster:
         return StatusesAt(recent.slot, [new or found for new, found in zip(again.statuses, old, strict=True)])
 
     async def transaction(self, signature: Signature) -> LandedTransaction | None:
+        found = await self.find(signature)
+        return found.record.landed(found.slot) if found else None
+
+    async def find(self, signature: Signature, commitment: Commitment = Commitment.CONFIRMED) -> Found | None:
+        """All that the ledger keeps of a transaction. Raises ClusterUnavailable."""
         low, high = self._profile.transaction_s
         await self._delay((low / 2, high / 2))
-        found = await self.validator.find(signature, Commitment.CONFIRMED)
+        found = await self.validator.find(signature, commitment)
         await self._delay((low / 2, high / 2))
-        return found.record.landed(found.slot) if found else None
+        return found
 
     async def wait_landing(self, signature: Signature, timeout_s: float) -> None:
         if self.validator.chain.landing(signature) is None:
@@ -212,6 +234,9 @@ class PaperCluster:
     async def _answer(self, latency: LatencyRange, read: Callable[[], T]) -> T:
         """What the node says, read when the request reaches it; the answer takes as long to come back."""
         low, high = latency
+        if not high:
+            self.validator.check()
+            return read()
         await self._delay((low / 2, high / 2))
         self.validator.check()
         answer = read()

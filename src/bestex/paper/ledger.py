@@ -67,6 +67,8 @@ class Found(msgspec.Struct, frozen=True, gc=False):
 
     seq: int
     slot: Slot
+    time_ms: int
+    """UTC, of its block."""
     record: TransactionRecord
 
 
@@ -155,17 +157,23 @@ class Ledger:
         except ValueError:
             return None
         rows = self._open_db().execute(_SQL["find"], {"segment": self._segment, "prefix": prefix})
-        for seq, slot, blob in rows:
+        for seq, slot, time_ms, blob in rows:
             for data in unpack_records(blob):
                 record = unpack_record(data)
                 if record.signature == signature:
-                    return Found(seq, slot, record)
+                    return Found(seq, slot, time_ms, record)
         return None
 
     def history(self) -> list[Found]:
         """Every transaction that landed, oldest first."""
-        rows = self._open_db().execute("SELECT seq, slot, records FROM commits WHERE records IS NOT NULL ORDER BY seq")
-        return [Found(seq, slot, unpack_record(data)) for seq, slot, blob in rows for data in unpack_records(blob)]
+        rows = self._open_db().execute(
+            "SELECT seq, slot, time_ms, records FROM commits WHERE records IS NOT NULL ORDER BY seq"
+        )
+        return [
+            Found(seq, slot, time_ms, unpack_record(data))
+            for seq, slot, time_ms, blob in rows
+            for data in unpack_records(blob)
+        ]
 
     def _connect(self) -> apsw.Connection:
         name = ":memory:" if self._path is None else str(self._path)

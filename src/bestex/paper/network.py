@@ -46,6 +46,11 @@ class NetworkProfile(msgspec.Struct, frozen=True, kw_only=True):
     notification_s: LatencyRange = _NONE
     """From a block to the subscriber who waits for a transaction in it."""
 
+    @property
+    def delays(self) -> bool:
+        """Whether any answer takes time."""
+        return any(isinstance(value, tuple) and value != _NONE for value in msgspec.structs.astuple(self))
+
 
 INSTANT = NetworkProfile(
     slot_s=0.4,

@@ -23,6 +23,10 @@ class TransactionRecord(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """Account, mint, owner, base units before and after."""
     lamport_changes: list[tuple[bytes, int]]
     logs: list[str]
+    raw: bytes = b""
+    """As it was sent; empty in records of earlier releases."""
+    balances: list[int] = []
+    """Lamports of each of its accounts before it ran."""
 
     def landed(self, slot: Slot) -> LandedTransaction:
         """As the port shows it."""

@@ -242,7 +242,7 @@ class Validator:
         chain.publish(commit, overlay, _landings(commit, (record for _, record in landed)))
         for _, record in landed:
             self._pending.pop(record.signature, None)
-            self._latest[record.signature] = Found(commit.seq, commit.slot, record)
+            self._latest[record.signature] = Found(commit.seq, commit.slot, commit.time_ms, record)
         while len(self._latest) > _LATEST_RECORDS:
             self._latest.popitem(last=False)
         self._remember_forkable(commit.seq, [envelope for envelope, _ in landed])

@@ -12,7 +12,8 @@ from typing import Any
 import apsw
 import msgspec
 
-from bestex.api.stream import Close, _Stream
+from bestex.api.stream import _Stream
+from bestex.api.stream_target import Close
 from bestex.errors import Unavailable
 from bestex.execution import engine as engine_module
 from bestex.execution import narrate

@@ -2,12 +2,12 @@
 
 import asyncio
 import random
-from collections.abc import Callable
-from typing import Any, NamedTuple
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple, Protocol
 
 import msgspec
 
-from bestex.sim.asgi import ConnectionLost, ConnectionRefused, HttpAnswer, NoConnection, Server
+from bestex.sim.asgi import Closed, ConnectionLost, ConnectionRefused, HttpAnswer, NoConnection
 from bestex.sim.faults import Fault, Weather
 from bestex.sim.record import ClientRecord
 from bestex.sim.trace import Trace
@@ -20,9 +20,22 @@ _BUSY = frozenset({429, 503})
 Headers = list[tuple[bytes, bytes]]
 
 
-async def pause(seconds: float) -> None:
-    """Let virtual time pass."""
-    await asyncio.sleep(seconds)  # noqa: TID251 - clients know no clock, and all time is virtual here
+class Stream(Protocol):
+    """A WebSocket, as `asgi.Socket`."""
+
+    async def receive(self) -> bytes | Closed: ...
+
+    def close(self) -> None: ...
+
+
+class Listening(Protocol):
+    """Who answers clients: `asgi.Server`, or whoever is as good."""
+
+    async def request(
+        self, method: str, path: str, *, headers: Sequence[tuple[bytes, bytes]] = (), body: bytes = b""
+    ) -> HttpAnswer: ...
+
+    async def connect(self, path: str) -> Stream: ...
 
 
 class Scene(NamedTuple):
@@ -31,18 +44,20 @@ class Scene(NamedTuple):
     weather: Weather
     record: ClientRecord
     trace: Trace
+    pace: float = 1.0
+    """How long a pause lasts in comparison: below 1 where time is real."""
 
 
 class Line:
     """A client's name, chance and faults, and the way to whichever server listens at the time."""
 
-    def __init__(self, name: str, draw: random.Random, server: Callable[[], Server | None], scene: Scene) -> None:
+    def __init__(self, name: str, draw: random.Random, server: Callable[[], Listening | None], scene: Scene) -> None:
         self.name = name
         self.draw = draw
         self.scene = scene
         self._server = server
 
-    def server(self) -> Server:
+    def server(self) -> Listening:
         """Who listens. Raises ConnectionRefused."""
         server = self._server()
         if server is None:
@@ -94,8 +109,12 @@ class Line:
                 if not _is_worth_another_try(answer):
                     return answer
                 least_s = float(answer.header(b"retry-after") or 0)
-            await pause(max(least_s, self.backoff_s(tries)))
+            await self.pause(max(least_s, self.backoff_s(tries)))
             tries += 1
+
+    async def pause(self, seconds: float) -> None:
+        """Let time pass."""
+        await asyncio.sleep(seconds * self.scene.pace)  # noqa: TID251 - clients know no clock
 
     def backoff_s(self, tries: int) -> float:
         """How long to wait after so many tries."""

@@ -5,8 +5,8 @@ from collections.abc import Callable
 
 import msgspec
 
-from bestex.sim.asgi import Closed, HandshakeRefused, NoConnection, Socket
-from bestex.sim.client_line import PATIENCE_S, Line, pause
+from bestex.sim.asgi import Closed, HandshakeRefused, NoConnection
+from bestex.sim.client_line import PATIENCE_S, Line, Stream
 from bestex.sim.faults import Fault
 from bestex.sim.record import Subscriber
 
@@ -47,7 +47,7 @@ class Watch:
                 if code != _FAULT_OF_THE_SERVER:
                     return
             tries = 0 if len(self._subscriber.seqs) > before else tries + 1
-            await pause(self._line.backoff_s(tries))
+            await self._line.pause(self._line.backoff_s(tries))
 
     async def _connection(self) -> int:
         """One connection, and the code that it ended with."""
@@ -66,12 +66,12 @@ class Watch:
         finally:
             socket.close()
         if closed is None:
-            await pause(self._line.draw.uniform(*_AWAY_S))
+            await self._line.pause(self._line.draw.uniform(*_AWAY_S))
             return 1006
         self._line.say(f"WS closed {closed.code} {closed.reason}")
         return closed.code
 
-    async def _read(self, socket: Socket) -> Closed | None:
+    async def _read(self, socket: Stream) -> Closed | None:
         """Until the server closes; None: the client goes away by itself."""
         while True:
             received = await socket.receive()
@@ -85,10 +85,10 @@ class Watch:
             if self._line.happens(Fault.CLIENT_DISCONNECT):
                 self._line.meet(Fault.CLIENT_DISCONNECT, f"after event {seq}")
                 if self._line.draw.random() < _CHANCE_OF_LEAVING_LATER:
-                    await pause(self._line.draw.uniform(0.0, 2.0))
+                    await self._line.pause(self._line.draw.uniform(0.0, 2.0))
                 return None
             if self._is_slow and not self._line.scene.weather.healed:
-                await pause(self._line.draw.uniform(*_READS_AFTER_S))
+                await self._line.pause(self._line.draw.uniform(*_READS_AFTER_S))
 
     def _path(self) -> str:
         """Either of the stream's addresses, from the event after the last one."""

@@ -9,9 +9,9 @@ from typing import Protocol
 
 import msgspec
 
-from bestex.sim.asgi import HttpAnswer, NoConnection, Server
+from bestex.sim.asgi import HttpAnswer, NoConnection
 from bestex.sim.chance import Chance
-from bestex.sim.client_line import PATIENCE_S, Line, Scene, code_of, pause
+from bestex.sim.client_line import PATIENCE_S, Line, Listening, Scene, code_of
 from bestex.sim.client_watch import Watch
 from bestex.sim.client_wishes import Wish, draw_wish
 from bestex.sim.faults import Fault, Weather
@@ -30,7 +30,7 @@ _OK, _CREATED, _ACCEPTED, _CONFLICT = 200, 201, 202, 409
 class FrontDoor(Protocol):
     """Where clients connect."""
 
-    def server(self) -> Server | None:
+    def server(self) -> Listening | None:
         """Who listens; None while nobody does."""
         ...
 
@@ -46,11 +46,13 @@ class Clients:
         chance: Chance,
         trace: Trace,
         pairs: Sequence[tuple[str, str]],
+        *,
+        pace: float = 1.0,
     ) -> None:
-        """`pairs`: symbols of what can be traded, in either direction."""
+        """`pairs`: symbols of what can be traded, in either direction. `pace`: see `Scene`."""
         self._front_door = front_door
         self._chance = chance
-        self._scene = Scene(weather, record, trace)
+        self._scene = Scene(weather, record, trace, pace)
         self._pairs = pairs
 
     async def run(self, number_of_orders: int, over_seconds: float) -> None:
@@ -81,7 +83,7 @@ class _Client:
         self._news = asyncio.Event()
 
     async def live(self, comes_after_s: float) -> None:
-        await pause(comes_after_s)
+        await self._line.pause(comes_after_s)
         self._record.posted.append(self._posted)
         again, twin = self._line.happens(Fault.CLIENT_RETRY), self._draw.random() < 0.4
         order_id = await (self._post_twice() if again and twin else self._post())
@@ -126,7 +128,7 @@ class _Client:
 
     async def _post_again(self) -> None:
         """The same request some time after its answer; maybe after the order's end."""
-        await pause(self._draw.choice((0.0, self._draw.uniform(0.0, 5.0), self._draw.uniform(0.0, 60.0))))
+        await self._line.pause(self._draw.choice((0.0, self._draw.uniform(0.0, 5.0), self._draw.uniform(0.0, 60.0))))
         self._line.meet(Fault.CLIENT_RETRY, "later")
         await self._post()
 
@@ -141,7 +143,7 @@ class _Client:
 
     async def _watch(self, order_id: str) -> None:
         if self._draw.random() < _CHANCE_OF_WATCHING_LATE:
-            await pause(self._draw.uniform(0.0, 15.0))
+            await self._line.pause(self._draw.uniform(0.0, 15.0))
         subscriber = Subscriber(order_id)
         self._record.subscribers.append(subscriber)
         await Watch(self._line, subscriber, self._on_event).follow()
@@ -161,7 +163,7 @@ class _Client:
             "/metrics",
         )
         while True:
-            await pause(self._draw.uniform(*_POLL_S))
+            await self._line.pause(self._draw.uniform(*_POLL_S))
             try:
                 if self._draw.random() < 0.6:
                     self._keep(order_id, await self._line.ask("GET", f"/api/orders/{order_id}"))
@@ -186,7 +188,7 @@ class _Client:
     async def _cancel(self, order_id: str) -> None:
         """At a moment by the clock, or right after some event."""
         if self._draw.random() < 0.5:
-            await pause(self._draw.uniform(0.0, self._draw.choice((0.0, 1.0, 5.0, 30.0))))
+            await self._line.pause(self._draw.uniform(0.0, self._draw.choice((0.0, 1.0, 5.0, 30.0))))
         else:
             await self._until_event(self._draw.randrange(1, 8))
         self._line.meet(Fault.CLIENT_CANCEL, "takes its order back")

@@ -1,7 +1,7 @@
 """What a run leaves behind: the database, the chain, what clients were told, what was seen at the ports.
 
 Nothing here comes from the engine's memory. Orders, events and attempts are read from the SQLite file on a connection
-of its own, money from the chain.
+of its own (from PostgreSQL: pg_evidence.py), money from the chain.
 """
 
 import re
@@ -132,7 +132,7 @@ class Stored(msgspec.Struct, frozen=True):
     counts: dict[str, int]
     """Orders in each status, as they are kept count of."""
     damage: list[str]
-    """What SQLite finds wrong with the file."""
+    """What is wrong with the database itself: of SQLite, what it finds wrong with the file."""
 
 
 class OnChain(msgspec.Struct, frozen=True):
@@ -195,11 +195,14 @@ async def collect(database: Path, vfs: str | None, cluster: PaperCluster, begin:
 
     `begin`: `Balances.of` all accounts at genesis. The chain must stand still meanwhile, or run its ledger in place.
     """
+    return Evidence(read_database(database, vfs), await read_chain(cluster, begin), seen)
+
+
+async def read_chain(cluster: PaperCluster, begin: Balances) -> OnChain:
+    """As `collect` does."""
     history = await cluster.history()
     chain = cluster.validator.chain
-    finalized_slot = chain.reached(Commitment.FINALIZED).slot
-    on_chain = OnChain(history, finalized_slot, begin, Balances.of(chain.state.accounts))
-    return Evidence(read_database(database, vfs), on_chain, seen)
+    return OnChain(history, chain.reached(Commitment.FINALIZED).slot, begin, Balances.of(chain.state.accounts))
 
 
 def read_database(path: Path, vfs: str | None = None) -> Stored:

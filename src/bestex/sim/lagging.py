@@ -27,6 +27,8 @@ class Node(Protocol):
 
     async def height(self, commitment: Commitment) -> Height: ...
 
+    async def oldest_block(self) -> Height: ...
+
     async def accounts(self, addresses: Sequence[Pubkey], commitment: Commitment) -> AccountsAt: ...
 
     async def priority_fees(self, writable: Sequence[Pubkey]) -> list[int]: ...
@@ -92,6 +94,9 @@ class NodeBehind:
     async def height(self, commitment: Commitment) -> Height:
         commit = self._moment.reached[commitment].commit
         return Height(commit.height, commit.slot)
+
+    async def oldest_block(self) -> Height:
+        return Height(0, 0)
 
     async def accounts(self, addresses: Sequence[Pubkey], commitment: Commitment) -> AccountsAt:
         kept = self._moment.reached[commitment]

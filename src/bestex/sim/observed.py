@@ -144,12 +144,18 @@ class SimBus:
     def subscribe(self, order_id: OrderId) -> Subscription:
         return self._inner.subscribe(order_id)
 
+    async def active(self, limit: int) -> list[Order] | None:
+        return await self._inner.active(limit)
+
     def wake(self) -> None:
         if not self._lost("wake-up"):
             self._inner.wake()
 
     async def wait_for_work(self, timeout_s: float) -> None:
         await self._inner.wait_for_work(timeout_s)
+
+    def close(self) -> None:
+        self._inner.close()
 
     def _lost(self, what: str) -> bool:
         lost = self._weather.happens(Fault.LOST_BUS, self._draw)

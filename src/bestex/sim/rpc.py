@@ -63,6 +63,9 @@ class SimCluster:
     async def height(self, commitment: Commitment) -> Height:
         return await self._read("height", lambda node: node.height(commitment))
 
+    async def oldest_block(self) -> Height:
+        return await self._read("oldest_block", lambda node: node.oldest_block())
+
     async def accounts(self, addresses: Sequence[Pubkey], commitment: Commitment) -> AccountsAt:
         return await self._read("accounts", lambda node: node.accounts(addresses, commitment))
 

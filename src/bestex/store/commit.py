@@ -1,12 +1,12 @@
 """Group commit: what is asked for while one batch is being written goes into the next one together.
 
-Knows nothing of any database: it takes operations on the event loop, hands them in batches to a function that runs on
-an executor, and gives each asker its own answer. Reads go the same way.
+Knows nothing of any database: it takes operations on the event loop, hands them in batches to a coroutine function, or
+by way of `on_executor` to a function that blocks, and gives each asker its own answer. Reads go the same way.
 """
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from concurrent.futures import Executor, Future
 from contextvars import copy_context
 from typing import Any, Generic, ParamSpec, TypeVar
@@ -39,20 +39,16 @@ class Batcher(Generic[News]):
 
     def __init__(
         self,
-        run: Callable[[list[Operation[Any]]], News],
+        run: Callable[[list[Operation[Any]]], Awaitable[tuple[News, float]]],
         *,
-        executor: Executor,
-        monotonic_s: Callable[[], float],
         most: int,
         on_done: Callable[[list[Operation[Any]], News, float], None],
     ) -> None:
-        """`run` gets at most `most` operations and answers each; if it raises, none of them took effect.
+        """`run` gets at most `most` operations, answers each, and returns news and the seconds that it took.
 
-        `on_done` gets the batch, what `run` returned, and the seconds that it took.
+        If it raises, none of them took effect. `on_done` gets the batch and what `run` returned.
         """
         self._run = run
-        self._executor = executor
-        self._monotonic_s = monotonic_s
         self._most = most
         self._on_done = on_done
         self._loop = asyncio.get_running_loop()
@@ -102,7 +98,7 @@ class Batcher(Generic[News]):
 
     async def _do(self, batch: list[Operation[Any]]) -> None:
         try:
-            news, seconds = await self._loop.run_in_executor(self._executor, self._timed, batch)
+            news, seconds = await self._run(batch)
         except Exception as error:  # noqa: BLE001 - whoever asked gets it
             _log.exception("a batch of %d operations failed as a whole", len(batch))
             for operation in batch:
@@ -119,10 +115,32 @@ class Batcher(Generic[News]):
         except Exception:  # noqa: BLE001 - the batch is written; the next one must not suffer
             _log.exception("telling about a batch failed")
 
-    def _timed(self, batch: list[Operation[Any]]) -> tuple[News, float]:
-        began_s = self._monotonic_s()
-        news = self._run(batch)
-        return news, self._monotonic_s() - began_s
+
+def on_executor(
+    run: Callable[[list[Operation[Any]]], News], executor: Executor, monotonic_s: Callable[[], float]
+) -> Callable[[list[Operation[Any]]], Awaitable[tuple[News, float]]]:
+    """For `Batcher`: call the function on the executor, and take the time there."""
+    loop = asyncio.get_running_loop()
+
+    def timed(batch: list[Operation[Any]]) -> tuple[News, float]:
+        began_s = monotonic_s()
+        news = run(batch)
+        return news, monotonic_s() - began_s
+
+    return lambda batch: loop.run_in_executor(executor, timed, batch)
+
+
+def on_loop(
+    run: Callable[[list[Operation[Any]]], Awaitable[News]], monotonic_s: Callable[[], float]
+) -> Callable[[list[Operation[Any]]], Awaitable[tuple[News, float]]]:
+    """For `Batcher`: call the coroutine function, and take the time."""
+
+    async def timed(batch: list[Operation[Any]]) -> tuple[News, float]:
+        began_s = monotonic_s()
+        news = await run(batch)
+        return news, monotonic_s() - began_s
+
+    return timed
 
 
 class InlineExecutor(Executor):

@@ -1,7 +1,9 @@
 """What a store can be asked to do in a batch."""
 
 from collections.abc import Sequence
+from typing import Self
 
+from bestex.orders.events import Event, encode_event
 from bestex.orders.order import IdempotencyKeys, Order
 from bestex.ports import Acceptance, Change, Claims, Committed, RateLimit
 from bestex.store.commit import Operation
@@ -21,6 +23,14 @@ class Accept(Operation[Acceptance]):
         named = (("client_order_id", keys.client_order_id), ("header_key", keys.header_key))
         self.kinds = [(kind, key) for kind, key in named if key is not None]
 
+    @classmethod
+    def checked(cls, order: Order, event: Event, keys: IdempotencyKeys) -> Self:
+        """Raises ValueError unless this is a new order with its first event."""
+        _check(order, (event,))
+        if order.is_terminal or order.lease_owner is not None:
+            raise ValueError(f"order {order.id} is not a new one")
+        return cls(order, Committed(order.id, event.seq, event.status, False, encode_event(event), order), keys)
+
 
 class Record(Operation[None]):
     """A step of an order, its events encoded. `ends`: the order is terminal after it."""
@@ -32,6 +42,23 @@ class Record(Operation[None]):
         self.change = change
         self.events = events
         self.ends = ends
+
+    @classmethod
+    def checked(cls, change: Change) -> Self:
+        """Raises ValueError unless the events, and the attempt, are steps of the order."""
+        order = change.order
+        _check(order, change.events)
+        if change.attempt is not None and change.attempt.order_id != order.id:
+            raise ValueError(f"an attempt of order {change.attempt.order_id} is no step of order {order.id}")
+        ends, last = order.is_terminal, order.seq
+        events = [
+            Committed(
+                order.id, event.seq, event.status, ends and event.seq == last, encode_event(event),
+                order if event.seq == last else None,
+            )
+            for event in change.events
+        ]  # fmt: skip
+        return cls(change, events, ends)
 
 
 class Claim(Operation[Claims]):
@@ -98,3 +125,16 @@ class ReadEvents(Operation[list[Committed]]):
         super().__init__()
         self.order_id = order_id
         self.from_seq = from_seq
+
+
+def _check(order: Order, events: Sequence[Event]) -> None:
+    """Raise ValueError unless the events lead up to the order's present state."""
+    seq = order.seq - len(events)
+    for event in events:
+        seq += 1
+        if event.seq != seq or event.order_id != order.id:
+            raise ValueError(
+                f"event {event.seq} of order {event.order_id} is no step to event {order.seq} of {order.id}"
+            )
+    if events and events[-1].status is not order.status:
+        raise ValueError(f"order {order.id} is {order.status}, its last event says {events[-1].status}")

@@ -7,7 +7,7 @@ final state per order, in one statement per table.
 from collections import Counter
 from collections.abc import Sequence
 from functools import cached_property
-from typing import TypeAlias
+from typing import Protocol, TypeAlias
 
 import msgspec
 
@@ -46,10 +46,16 @@ class Step:
         self.ends = False
 
 
+class Found(Protocol):
+    """The open orders that a batch is judged by, as far as it touches them."""
+
+    def get(self, order_id: OrderId, /) -> Entry | None: ...
+
+
 class Plan:
     """The writes of one batch that are allowed."""
 
-    def __init__(self, open_orders: OpenOrders, used_keys: list[UsedKey], last_number: int) -> None:
+    def __init__(self, open_orders: Found, used_keys: list[UsedKey], last_number: int) -> None:
         """`last_number`: the number of the newest order on disk."""
         self.new: dict[OrderId, Entry] = {}
         self.steps: dict[OrderId, Step] = {}
@@ -121,16 +127,16 @@ class Plan:
         moved.subtract([str(step.entry.order.status) for step in self.steps.values()])
         return moved
 
-    def apply(self) -> None:
+    def apply(self, open_orders: OpenOrders) -> None:
         """Tell the open orders what is on disk now."""
-        self._open_orders.count(self.moved)
+        open_orders.count(self.moved)
         for entry in self.new.values():
-            self._open_orders.add(entry)
+            open_orders.add(entry)
         for step in self.steps.values():
             if step.ends:
-                self._open_orders.end(step.entry)
+                open_orders.end(step.entry)
             else:
-                self._open_orders.move(step.entry, step.order, step.attempts, release=step.release)
+                open_orders.move(step.entry, step.order, step.attempts, release=step.release)
 
     def _create(self, operation: Accept) -> None:
         order = operation.order

@@ -10,7 +10,7 @@ import apsw
 
 from bestex.errors import StoreUnavailable
 from bestex.ports import Committed
-from bestex.store.commit import Batcher, Operation
+from bestex.store.commit import Batcher, Operation, on_executor
 from bestex.store.database import connect_reader, connect_writer, reachable, settle
 from bestex.store.lock import ProcessLock
 from bestex.store.migrate import known_migrations, migrate
@@ -53,12 +53,10 @@ class Session:
         except BaseException:
             self._drop()
             raise
-        self.writes = Batcher(
-            self.writer.run, executor=self._writing, monotonic_s=monotonic_s, most=_MOST, on_done=on_written
-        )
-        self.reads = Batcher(
-            self.reader.run, executor=self._reading, monotonic_s=monotonic_s, most=_MOST, on_done=_ignore
-        )
+        write = on_executor(self.writer.run, self._writing, monotonic_s)
+        self.writes = Batcher(write, most=_MOST, on_done=on_written)
+        read = on_executor(self.reader.run, self._reading, monotonic_s)
+        self.reads = Batcher(read, most=_MOST, on_done=_ignore)
         self._batchers += [self.writes, self.reads]
 
     async def close(self) -> None:

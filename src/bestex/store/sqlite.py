@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 from bestex.errors import Conflict, StoreUnavailable
 from bestex.orders.attempt import Attempt
-from bestex.orders.events import Event, encode_event
+from bestex.orders.events import Event
 from bestex.orders.order import IdempotencyKeys, Order
 from bestex.orders.status import Status
 from bestex.ports import Acceptance, Change, Claims, Clock, Committed, OrderPage, QueueStats, RateLimit
@@ -81,24 +81,11 @@ class SqliteStore:
 
     async def accept(self, order: Order, event: Event, keys: IdempotencyKeys) -> Acceptance:
         """As `Store.accept`."""
-        _check(order, (event,))
-        if order.is_terminal or order.lease_owner is not None:
-            raise ValueError(f"order {order.id} is not a new one")
-        committed = Committed(order.id, event.seq, event.status, False, encode_event(event))
-        return await self._write(Accept(order, committed, keys))
+        return await self._write(Accept.checked(order, event, keys))
 
     def record(self, change: Change) -> Awaitable[None]:
         """As `Store.record`. Raises Conflict, too, for an attempt that may not exist beside another."""
-        order = change.order
-        _check(order, change.events)
-        if change.attempt is not None and change.attempt.order_id != order.id:
-            raise ValueError(f"an attempt of order {change.attempt.order_id} is no step of order {order.id}")
-        ends, last = order.is_terminal, order.seq
-        events = [
-            Committed(order.id, event.seq, event.status, ends and event.seq == last, encode_event(event))
-            for event in change.events
-        ]
-        return self._write(Record(change, events, ends))
+        return self._write(Record.checked(change))
 
     async def claim(self, worker: str, *, limit: int, now_ms: int, lease_ms: int, rate: RateLimit | None) -> Claims:
         """As `Store.claim`."""
@@ -203,19 +190,6 @@ class SqliteStore:
                 others.append(error)
         if others:
             _log.error("%d writes failed; the first: %s", len(others), others[0], exc_info=others[0])
-
-
-def _check(order: Order, events: Sequence[Event]) -> None:
-    """Raise ValueError unless the events lead up to the order's present state."""
-    seq = order.seq - len(events)
-    for event in events:
-        seq += 1
-        if event.seq != seq or event.order_id != order.id:
-            raise ValueError(
-                f"event {event.seq} of order {event.order_id} is no step to event {order.seq} of {order.id}"
-            )
-    if events and events[-1].status is not order.status:
-        raise ValueError(f"order {order.id} is {order.status}, its last event says {events[-1].status}")
 
 
 def _encode_cursor(number: int) -> str:

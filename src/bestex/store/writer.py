@@ -81,7 +81,7 @@ class Writer:
         ended = self._ended([found for found in repeated if found not in plan.new and not self.open_orders.get(found)])
         if plan or pings:
             self._write(plan, pings)
-            plan.apply()
+            plan.apply(self.open_orders)
             self._last_number = plan.last_number
             ended |= {order_id: rows.unleased(step.order) for order_id, step in plan.steps.items() if step.ends}
         for accept, found in accepted:

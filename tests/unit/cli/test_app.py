@@ -18,6 +18,10 @@ from .conftest import Outcome, start
 COMMANDS = [
     "serve",
     "demo",
+    "api",
+    "worker",
+    "paper",
+    "migrate",
     "order",
     "watch",
     "orders",

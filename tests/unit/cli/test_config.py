@@ -39,6 +39,25 @@ def test_secrets_are_not_shown(bestex: Run, file: Path, flags: tuple[str, ...]) 
     assert "(set)" in shown.stdout
 
 
+@pytest.mark.parametrize(
+    ("name", "url", "shown"),
+    [
+        ("database_url", "postgresql://me:hunter2@a:1,b:2/bestex", "postgresql://a:1,b:2/bestex (partly hidden)"),
+        ("database_url", "postgresql://db/bestex?password=hunter2", "postgresql://db/bestex (partly hidden)"),
+        ("redis_url", "redis://:hunter2@redis:6379/0", "redis://redis:6379/0 (partly hidden)"),
+        ("cluster_url", "https://rpc.example/hunter2", "https://rpc.example (partly hidden)"),
+        ("cluster_url", "http://paper:8899", "http://paper:8899"),
+        ("redis_url", "", ""),
+    ],
+)
+def test_addresses_are_shown_without_what_opens_them(
+    bestex: Run, monkeypatch: pytest.MonkeyPatch, name: str, url: str, shown: str
+) -> None:
+    monkeypatch.setenv(f"BESTEX_{name.upper()}", url)
+
+    assert json.loads(bestex("config", "--json").stdout)[name]["value"] == shown
+
+
 def test_the_table_has_a_line_for_each_setting(bestex: Run, file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("BESTEX_CONFIG", str(file))
 

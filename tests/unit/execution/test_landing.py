@@ -94,6 +94,25 @@ async def test_processed_is_not_enough(landing: Landing, cluster: ScriptedCluste
     assert isinstance(await landing.land(ATTEMPT), Landed)
 
 
+async def test_a_landed_transaction_is_not_asked_for_without_a_pause(
+    landing: Landing, cluster: ScriptedCluster, clock: VirtualClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The hint of a landing comes at once when it is there already."""
+    looks = 0
+
+    async def hint(signature: Signature, timeout_s: float) -> None:
+        nonlocal looks
+        looks += 1
+        assert looks < 20, "asked again and again"
+        if clock.monotonic_s() >= 3.0:
+            cluster.status, cluster.landed = status(101, Commitment.CONFIRMED), landed_at(101)
+
+    monkeypatch.setattr(cluster, "wait_landing", hint)
+    cluster.status = status(101, Commitment.PROCESSED)
+    assert isinstance(await landing.land(ATTEMPT), Landed)
+    assert clock.monotonic_s() <= 3.5
+
+
 async def test_a_failure_on_chain_counts_once_it_is_finalized(
     landing: Landing, cluster: ScriptedCluster, clock: VirtualClock
 ) -> None:
@@ -156,6 +175,25 @@ async def test_history_is_searched_before_death(landing: Landing, cluster: Scrip
     cluster.forgetful = True
     cluster.status, cluster.landed = status(120, Commitment.FINALIZED), landed_at(120)
     assert await landing.land(ATTEMPT) == Landed(landed_at(120), finalized=True)
+
+
+async def test_a_node_whose_history_begins_after_the_attempt_is_no_witness(
+    landing: Landing, cluster: ScriptedCluster, clock: VirtualClock
+) -> None:
+    """The transaction has landed, and the node has deleted that: to call it dead would fill the order twice."""
+    expire(cluster)
+    cluster.status, cluster.landed = status(120, Commitment.FINALIZED), landed_at(120)
+    cluster.oldest = Height(LAST_VALID - 149, 130)
+    assert await still_unknown_after(landing, clock, 60)
+    assert len(cluster.sent) == 1
+    cluster.oldest = Height(LAST_VALID - 150, 110)
+    assert await landing.land(ATTEMPT) == Landed(landed_at(120), finalized=True)
+
+
+async def test_a_history_that_begins_just_in_time_is_enough(landing: Landing, cluster: ScriptedCluster) -> None:
+    expire(cluster)
+    cluster.oldest = Height(LAST_VALID - 150, 110)
+    assert await landing.land(ATTEMPT) == Dead(LAST_VALID + 1, 320)
 
 
 async def test_an_expired_attempt_is_not_sent_again(

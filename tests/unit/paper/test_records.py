@@ -69,7 +69,9 @@ def test_accounts_come_back() -> None:
 def test_records_come_back() -> None:
     error = TransactionError("InstructionError", 3, 6005, str(OWNER), "slippage")
     changes = [(bytes(ADDRESS), bytes(OWNER), bytes(OTHER), 2**64 - 1, 0)]
-    record = TransactionRecord(Signature("s"), error, 5_000, 77, changes, [(bytes(OWNER), -5_000)], ["log"])
+    record = TransactionRecord(
+        Signature("s"), error, 5_000, 77, changes, [(bytes(OWNER), -5_000)], ["log"], b"raw", [7]
+    )
     plain = TransactionRecord(Signature("t"), None, 5_000, 0, [], [], [])
     packed = pack_records([pack_record(record), pack_record(plain)])
     assert [unpack_record(data) for data in unpack_records(packed)] == [record, plain]

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from bestex.errors import StoreUnavailable
-from bestex.store.commit import Batcher, InlineExecutor, Operation
+from bestex.store.commit import Batcher, InlineExecutor, Operation, on_executor
 
 
 class Ask(Operation[str]):
@@ -28,7 +28,7 @@ class Answering:
         self.error: BaseException | None = None
         self.times = iter(range(1000))
         self.batcher: Batcher[str] = Batcher(
-            self._run, executor=executor, monotonic_s=lambda: float(next(self.times)), most=most, on_done=self._on_done
+            on_executor(self._run, executor, lambda: float(next(self.times))), most=most, on_done=self._on_done
         )
 
     def ask(self, *texts: str) -> list[asyncio.Future[str]]:

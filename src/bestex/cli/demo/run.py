@@ -1,4 +1,4 @@
-"""The demo from start to end: a server in this process, the orders, the summary."""
+"""The demo from start to end: a server in this process or one that runs elsewhere, the orders, the summary."""
 
 import asyncio
 import secrets
@@ -52,9 +52,20 @@ def run(settings: Settings, *, data_dir: str | None, exit_after: bool) -> bool:
     return demo.as_planned
 
 
+def run_at(url: str) -> bool:
+    """Run the demo's orders on a server that runs already; whether every order ended as planned.
+
+    Raises ApiError, ConnectionFailed; typer.Exit for a server that trades for money.
+    """
+    demo = _Demo()
+    asyncio.run(demo.run_at(url))
+    return demo.as_planned
+
+
 class _Demo:
-    def __init__(self, settings: Settings, log: Path) -> None:
-        self._settings = settings
+    def __init__(self, settings: Settings | None = None, log: Path | None = None) -> None:
+        """Of the server in this process, if there is one."""
+        self._settings = settings or Settings()
         self._log = log
         self._board: Sequence[Progress] = ()
 
@@ -71,6 +82,16 @@ class _Demo:
             if not exit_after:
                 print_line("Ctrl-C stops the server.")
                 await closed
+
+    async def run_at(self, url: str) -> None:
+        async with AsyncClient(url) as client:
+            if not (await client.health()).simulated:
+                raise fail(
+                    f"the server at {url} is not on a paper market: the demo trades on those only", ExitCode.USAGE
+                )
+            print_line(f"Bestex serves at {url}; what it keeps, it keeps")
+            await self._trade(client, asyncio.get_running_loop().create_future())
+            self._sum_up(url)
 
     async def _trade(self, client: AsyncClient, closed: asyncio.Future[None]) -> None:
         tokens = {token.symbol: token for token in (await client.tokens()).tokens}

@@ -3,7 +3,7 @@ WITH RECURSIVE segments (segment) AS (
     UNION ALL
     SELECT segment - 1 FROM segments WHERE segment > 0
 )
-SELECT commits.seq, commits.slot, commits.records
+SELECT commits.seq, commits.slot, commits.time_ms, commits.records
 FROM segments
 CROSS JOIN signatures ON signatures.segment = segments.segment AND signatures.prefix = :prefix
 JOIN commits ON commits.seq = signatures.seq
