@@ -37,6 +37,17 @@ class SwapMode(StrEnum):
     EXACT_OUT = "exact_out"
 
 
+class Routing(StrEnum):
+    """Which routes an order may take."""
+
+    BEST = "best"
+    """One pool: the best of Raydium and Meteora."""
+    SPLIT = "split"
+    """Any of the pair's pools together."""
+    AUTO = "auto"
+    """Of one pool, a split, and paths over one or two other mints: what nets most after costs."""
+
+
 class Commitment(StrEnum):
     """How sure a cluster is of a block, from least to most."""
 

@@ -12,7 +12,7 @@ from bestex.orders.order import IdempotencyKeys, Order, OrderType, Terms, new_or
 from bestex.orders.reduce import advance
 from bestex.orders.status import Status
 from bestex.ports import Acceptance, Bus, Change, Clock, Entropy, Store
-from bestex.types import OrderId, Token
+from bestex.types import OrderId, Routing, SwapMode, Token
 
 
 class OrderRequest(msgspec.Struct, frozen=True, kw_only=True):
@@ -22,10 +22,16 @@ class OrderRequest(msgspec.Struct, frozen=True, kw_only=True):
     token_in: str
     """Symbol or mint address."""
     token_out: str
-    amount_in: str
-    """Token units, as decimal text."""
+    amount_in: str | None = None
+    """For exact_in. Token units, as decimal text."""
     user_id: str
     slippage_bps: int | None = None
+    swap_mode: SwapMode = SwapMode.EXACT_IN
+    routing: Routing = Routing.AUTO
+    amount_out: str | None = None
+    """For exact_out."""
+    max_amount_in: str | None = None
+    """The most to pay, for exact_out."""
     priority: int = 0
     client_order_id: str | None = None
     max_retries: int | None = None
@@ -96,7 +102,7 @@ class Intake:
         token_out = self._tokens.find(request.token_out)
         if token_in.mint == token_out.mint:
             raise InvalidOrder(f"tokenIn and tokenOut are both {token_in.symbol}")
-        in_amount = to_raw(request.amount_in, token_in.decimals)
+        in_amount, out_amount, max_in_amount = _amounts(request, token_in, token_out)
         if not self._has_pools(token_in, token_out):
             raise NoRoute(f"no pool trades {token_in.symbol} against {token_out.symbol}; GET /api/pools lists them")
         retries = self._max_attempts - 1
@@ -116,6 +122,10 @@ class Intake:
             priority=request.priority,
             max_retries=retries,
             client_order_id=request.client_order_id,
+            swap_mode=request.swap_mode,
+            routing=request.routing,
+            out_amount=out_amount,
+            max_in_amount=max_in_amount,
         )
 
     def _new_order(self, terms: Terms) -> tuple[Order, Event]:
@@ -138,11 +148,17 @@ class Intake:
             user_id=terms.user_id,
             token_in=terms.token_in,
             token_out=terms.token_out,
-            amount_in=to_units(terms.in_amount, terms.in_decimals),
-            in_amount=str(terms.in_amount),
+            amount_in=_units(terms.in_amount, terms.in_decimals),
+            in_amount=_text(terms.in_amount),
             slippage_bps=terms.slippage_bps,
             priority=terms.priority,
             client_order_id=terms.client_order_id,
+            swap_mode=terms.swap_mode,
+            routing=terms.routing,
+            amount_out=_units(terms.out_amount, terms.out_decimals),
+            out_amount=_text(terms.out_amount),
+            max_amount_in=_units(terms.max_in_amount, terms.in_decimals),
+            max_in_amount=_text(terms.max_in_amount),
         )
         return order, event
 
@@ -163,3 +179,23 @@ class Intake:
             at=at,
             explanation="canceled by the client before anything was sent",
         )
+
+
+def _amounts(request: OrderRequest, token_in: Token, token_out: Token) -> tuple[int, int | None, int | None]:
+    """What is paid (0: not fixed), what is received and the most to pay, base units. Raises InvalidOrder."""
+    if request.swap_mode is SwapMode.EXACT_IN:
+        if request.amount_in is None or request.amount_out is not None or request.max_amount_in is not None:
+            raise InvalidOrder("an exact_in order has an amountIn, and neither an amountOut nor a maxAmountIn")
+        return to_raw(request.amount_in, token_in.decimals), None, None
+    if request.amount_out is None or request.amount_in is not None:
+        raise InvalidOrder("an exact_out order has an amountOut and no amountIn; maxAmountIn limits what it pays")
+    most = None if request.max_amount_in is None else to_raw(request.max_amount_in, token_in.decimals)
+    return 0, to_raw(request.amount_out, token_out.decimals), most
+
+
+def _units(amount: int | None, decimals: int) -> str | None:
+    return to_units(amount, decimals) if amount else None
+
+
+def _text(amount: int | None) -> str | None:
+    return str(amount) if amount else None

@@ -4,7 +4,7 @@ from bestex.errors import NoRoute
 from bestex.market.book import Book
 from bestex.routing.quote import Route
 from bestex.routing.router import best_route
-from bestex.types import Token
+from bestex.types import Routing, SwapMode, Token
 
 
 class Quoting:
@@ -16,8 +16,21 @@ class Quoting:
     def has_pools(self, token_in: Token, token_out: Token) -> bool:
         return self._book.has_pools(token_in.mint, token_out.mint)
 
-    async def quote(self, token_in: Token, token_out: Token, in_amount: int, slippage_bps: int) -> Route:
-        """The best route for exactly `in_amount` base units. Raises NoRoute, ClusterUnavailable."""
+    async def quote(
+        self,
+        token_in: Token,
+        token_out: Token,
+        amount: int,
+        slippage_bps: int,
+        *,
+        swap_mode: SwapMode = SwapMode.EXACT_IN,
+        routing: Routing = Routing.AUTO,
+        max_in_amount: int | None = None,
+    ) -> Route:
+        """The best route for exactly `amount` base units, paid (exact_in) or received (exact_out).
+
+        Raises NoRoute, also where nothing asks as little as `max_in_amount`; ClusterUnavailable.
+        """
         if not self.has_pools(token_in, token_out):
             raise NoRoute(f"no pool trades {token_in.symbol} against {token_out.symbol}; GET /api/pools lists them")
         view = await self._book.view(token_in.mint, token_out.mint)
@@ -25,7 +38,7 @@ class Quoting:
             view.pools,
             token_in.mint,
             token_out.mint,
-            in_amount,
+            amount,
             slippage_bps=slippage_bps,
             clock=view.clock,
             context_slot=view.slot,

@@ -11,7 +11,7 @@ import msgspec
 
 from bestex.orders.order import Finality, OrderError
 from bestex.orders.status import Status
-from bestex.types import OrderId
+from bestex.types import OrderId, Routing, SwapMode
 
 
 class Header(
@@ -37,22 +37,59 @@ class PoolQuote(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_
     error: str | None = None
 
 
-class Accepted(Header, frozen=True, gc=False, tag="accepted"):
+class Accepted(Header, frozen=True, kw_only=True, gc=False, tag="accepted"):
     """The order is on disk. `status`: pending."""
 
     type: str
     user_id: str
     token_in: str
     token_out: str
-    amount_in: str
-    in_amount: str
+    amount_in: str | None = None
+    """exact_in; nor is there an `in_amount` where the output is asked for (exact_out)."""
+    in_amount: str | None = None
     slippage_bps: int
     priority: int
     client_order_id: str | None = None
+    swap_mode: str = SwapMode.EXACT_IN
+    routing: str = Routing.BEST
+    """Older orders were all routed through one pool."""
+    amount_out: str | None = None
+    out_amount: str | None = None
+    max_amount_in: str | None = None
+    max_in_amount: str | None = None
+
+
+class RoutedLeg(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True, gc=False):
+    """One swap of the chosen route. Base units."""
+
+    venue: str
+    dex: str
+    pool: str
+    input_mint: str
+    output_mint: str
+    in_amount: str
+    out_amount: str
+    other_amount_threshold: str
+    fee_amount: str
+    fee_mint: str
+    bps: int
+    """Its share of its hop's input."""
+    hop: int = 0
+
+
+class Rejected(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True, gc=False):
+    """A route that was not taken, and why. Base units."""
+
+    kind: str
+    mints: list[str]
+    pools: list[str]
+    in_amount: str | None = None
+    out_amount: str | None = None
+    reason: str
 
 
 class Routed(Header, frozen=True, gc=False, tag="routed"):
-    """Quotes are compared and the best venue is chosen. `status`: routing."""
+    """Quotes are compared and the route is chosen. `status`: routing."""
 
     attempt: int
     context_slot: int
@@ -66,7 +103,20 @@ class Routed(Header, frozen=True, gc=False, tag="routed"):
     price: str
     price_impact_pct: str
     gain_over_next_bps: str | None = None
-    """How much more the chosen pool pays than the best pool of the other DEX."""
+    """How much more the chosen route pays than the best pool of the other DEX than the best pool's."""
+    routing: str | None = None
+    """What the order asked for; `kind` is what was taken: `single`, `split` or `path`."""
+    kind: str | None = None
+    legs: list[RoutedLeg] = []
+    """In the order in which they run; `venue` and `pool` are those of the biggest."""
+    bound: str | None = None
+    """No route of `bound_class` pays more (exact_in), or asks less (exact_out)."""
+    bound_class: str | None = None
+    optimality_gap: str | None = None
+    gain_over_single_bps: str | None = None
+    network_cost: str | None = None
+    """Of all legs, in base units of the output (exact_in) or the input (exact_out)."""
+    alternatives: list[Rejected] = []
 
 
 class Built(Header, frozen=True, gc=False, tag="built"):
@@ -91,10 +141,12 @@ class Submitted(Header, frozen=True, gc=False, tag="submitted"):
     compute_unit_limit: int
     fee_lamports: int
     min_out_amount: str
+    max_in_amount: str | None = None
+    """exact_out."""
     explanation: str | None = None
 
 
-class Confirmed(Header, frozen=True, gc=False, tag="confirmed", omit_defaults=False):
+class Confirmed(Header, frozen=True, kw_only=True, gc=False, tag="confirmed", omit_defaults=False):
     """The swap has landed. `status`: confirmed."""
 
     attempt: int
@@ -109,7 +161,11 @@ class Confirmed(Header, frozen=True, gc=False, tag="confirmed", omit_defaults=Fa
     executed_price: str
     price_unit: str
     slippage_bps_realized: str
-    """Received against quoted, in basis points; negative: less than quoted."""
+    """Received against quoted (exact_in), or quoted against paid (exact_out), in basis points; negative: worse."""
+    quote_difference: str = "0"
+    """The same in base units; 0 whenever the pools did not move between the last quote and the fill."""
+    legs: list[str] = []
+    """Venues and pools of all swaps, `raydium_cpmm:<pool>`, in the order in which they ran."""
     fee_lamports: int
     finality: Finality = Finality.CONFIRMED
     simulated: bool = False

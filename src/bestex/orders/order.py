@@ -7,7 +7,7 @@ from enum import StrEnum
 import msgspec
 
 from bestex.orders.status import TERMINAL, Status
-from bestex.types import OrderId, Signature, Slot
+from bestex.types import OrderId, Routing, Signature, Slot, SwapMode
 
 
 class OrderType(StrEnum):
@@ -37,12 +37,19 @@ class Terms(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     in_decimals: int
     out_decimals: int
     in_amount: int
+    """What is paid (exact_in); 0 where the output is asked for (exact_out)."""
     slippage_bps: int
     priority: int = 0
     """0 to 9; greater is served first."""
     max_retries: int = 2
     """Further tries after the first one."""
     client_order_id: str | None = None
+    swap_mode: SwapMode = SwapMode.EXACT_IN
+    routing: Routing = Routing.AUTO
+    out_amount: int | None = None
+    """What is to be received, exactly (exact_out)."""
+    max_in_amount: int | None = None
+    """The most to pay (exact_out), whatever the slippage; None: the quote and the slippage decide."""
 
 
 class Fill(msgspec.Struct, frozen=True, gc=False):

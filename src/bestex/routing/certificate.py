@@ -13,7 +13,7 @@ class Swap(msgspec.Struct, frozen=True, gc=False):
     pool: Pool
     quote: Quote
 
-    def as_leg(self, in_mint: Mint) -> Leg:
+    def as_leg(self, in_mint: Mint, threshold: int, hop: int = 0) -> Leg:
         """The same as a leg of a `Route`. Transfer fees are in the amounts, not in the fee."""
         one, other = self.pool.mints
         out_mint = other if in_mint == one else one
@@ -25,6 +25,8 @@ class Swap(msgspec.Struct, frozen=True, gc=False):
             out_amount=self.quote.out_amount,
             fee_amount=self.quote.fee_amount,
             fee_mint=in_mint if self.quote.fee_on_input else out_mint,
+            other_amount_threshold=threshold,
+            hop=hop,
         )
 
 

@@ -4,9 +4,10 @@ from collections.abc import Sequence
 
 from bestex.errors import NoRoute, SwapRefused
 from bestex.routing.quote import Leg, Offer, Route, min_out_amount
-from bestex.types import ChainClock, Mint, Slot, SwapMode
+from bestex.types import ChainClock, Mint, Routing, Slot, SwapMode
 from bestex.venues.pool import ARRAY_LIMIT, Pool, Quote
 
+ONE_POOL = "one pool of this pair"
 _PPM = 1_000_000
 
 
@@ -39,11 +40,13 @@ def best_route(
         out_amount=quote.out_amount,
         fee_amount=quote.fee_amount,
         fee_mint=in_mint if quote.fee_on_input else out_mint,
+        other_amount_threshold=min_out_amount(quote.out_amount, slippage_bps),
     )
     return Route(
         in_mint=in_mint,
         out_mint=out_mint,
         swap_mode=SwapMode.EXACT_IN,
+        routing=Routing.BEST,
         in_amount=quote.in_amount,
         out_amount=quote.out_amount,
         slippage_bps=slippage_bps,
@@ -52,6 +55,9 @@ def best_route(
         legs=(leg,),
         offers=tuple(offers),
         context_slot=context_slot,
+        bound=quote.out_amount,
+        bound_class=ONE_POOL,
+        best_single=leg,
     )
 
 

@@ -44,7 +44,7 @@ def test_a_split_is_better_than_any_single_pool(mode: SwapMode) -> None:
 def test_a_split_gives_the_legs_of_a_route() -> None:
     pools = market(random.Random(3), 5, 0.2, 10**11)
     found = split(pools, TWO, 10**9, IN, CLOCK)
-    legs = [leg.as_leg(TWO) for leg in found.legs]
+    legs = [leg.as_leg(TWO, 0) for leg in found.legs]
     assert sum(leg.in_amount for leg in legs) == 10**9
     assert sum(leg.out_amount for leg in legs) == found.out_amount
     for leg, part in zip(legs, found.legs, strict=True):
