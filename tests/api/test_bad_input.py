@@ -24,6 +24,10 @@ def amount(written: bytes | str) -> bytes:
     return body(amountIn=written)
 
 
+def exact_out(**changes: Any) -> bytes:
+    return body(without="amountIn", **{"swapMode": "ExactOut", "amountOut": 1} | changes)
+
+
 MALFORMED: dict[str, bytes] = {
     "empty": b"",
     "blank": b"  \r\n",
@@ -98,6 +102,27 @@ WRONG: dict[str, tuple[bytes, str]] = {
     "list": (amount(b"[]"), "amountIn"),
     "list of one": (amount(b"[1]"), "amountIn"),
     "object": (amount(b"{}"), "amountIn"),
+    # which amount is exact
+    "unknown swap mode": (body(swapMode="exactOut"), "swapMode"),
+    "swap mode of wrong type": (body(swapMode=1), "swapMode"),
+    "null swap mode": (body(swapMode=None), "swapMode"),
+    "unknown routing": (body(routing="fastest"), "routing"),
+    "upper-case routing": (body(routing="AUTO"), "routing"),
+    "null routing": (body(routing=None), "routing"),
+    "amount out with ExactIn": (body(amountOut=1), "amountOut"),
+    "amount out instead of amount in": (body(without="amountIn", amountOut=1), "amountIn"),
+    "most in with ExactIn": (body(maxAmountIn=1), "maxAmountIn"),
+    "amount in with ExactOut": (body(swapMode="ExactOut"), "amountOut"),
+    "both amounts with ExactOut": (body(swapMode="ExactOut", amountOut=1), "amountIn"),
+    "no amount with ExactOut": (body(without="amountIn", swapMode="ExactOut"), "amountOut"),
+    "null amount with ExactOut": (exact_out(amountOut=None), "amountOut"),
+    "zero amount out": (exact_out(amountOut=0), "amountOut"),
+    "amount out with too many decimals": (exact_out(amountOut="0.0000000001"), "amountOut"),
+    "amount out true": (exact_out(amountOut=True), "amountOut"),
+    "zero most in": (exact_out(maxAmountIn=0), "maxAmountIn"),
+    "most in with too many decimals": (exact_out(maxAmountIn="0.0000001"), "maxAmountIn"),
+    "most in, words": (exact_out(maxAmountIn="all"), "maxAmountIn"),
+    "most in, hundreds of digits": (exact_out(maxAmountIn="9" * 700), "maxAmountIn"),
     # tokens
     "unknown token": (body(tokenOut="NOPE"), "tokenOut"),
     "unknown token in": (body(tokenIn="NOPE"), "tokenIn"),
@@ -207,6 +232,20 @@ async def test_all_fields_that_are_wrong_are_named_at_once(world: World) -> None
     ]
 
 
+async def test_amounts_of_the_other_swap_mode_say_what_to_do(world: World) -> None:
+    exact_in = await world.post(amountOut=1, maxAmountIn=2)
+    exact_out = await world.post(swapMode="ExactOut")
+
+    assert [(each["field"], each["message"]) for each in exact_in.json()["errors"]] == [
+        ("amountOut", "is not taken with swapMode ExactIn: say swapMode ExactOut to receive an exact amount"),
+        ("maxAmountIn", "is not taken with swapMode ExactIn: amountIn is spent, no more"),
+    ]
+    assert [(each["field"], each["message"]) for each in exact_out.json()["errors"]] == [
+        ("amountOut", "is missing: swapMode is ExactOut"),
+        ("amountIn", "is not taken with swapMode ExactOut: say amountOut, and maxAmountIn to bound what is spent"),
+    ]
+
+
 async def test_a_pair_without_pools_has_no_route(world: World) -> None:
     answer = await world.post(tokenOut="JUP")
     assert (answer.status_code, answer.json()["code"]) == (422, "NO_ROUTE")
@@ -287,6 +326,12 @@ async def test_a_body_above_the_limit_is_refused(world: World, path: str) -> Non
         ("GET", "/api/quote?tokenIn=USDC&tokenOut=SOL&amountIn=-1", 422, "AMOUNT_OUT_OF_RANGE"),
         ("GET", "/api/quote?tokenIn=USDC&tokenOut=SOL&amountIn=1e400", 422, "AMOUNT_OUT_OF_RANGE"),
         ("GET", "/api/quote?tokenIn=USDC&tokenOut=SOL&amountIn=", 422, "AMOUNT_OUT_OF_RANGE"),
+        ("GET", "/api/quote?tokenIn=USDC&tokenOut=SOL&amountOut=1", 422, "INVALID_PARAMETER"),
+        ("GET", "/api/quote?tokenIn=USDC&tokenOut=SOL&amountIn=1&amountOut=1", 422, "INVALID_PARAMETER"),
+        ("GET", "/api/quote?tokenIn=USDC&tokenOut=SOL&amountIn=1&swapMode=ExactOut", 422, "INVALID_PARAMETER"),
+        ("GET", "/api/quote?tokenIn=USDC&tokenOut=SOL&amountIn=1&swapMode=exact_in", 422, "INVALID_PARAMETER"),
+        ("GET", "/api/quote?tokenIn=USDC&tokenOut=SOL&amountIn=1&routing=fast", 422, "INVALID_PARAMETER"),
+        ("GET", "/api/quote?tokenIn=USDC&tokenOut=SOL&amountOut=0&swapMode=ExactOut", 422, "AMOUNT_OUT_OF_RANGE"),
         ("GET", "/api/quote?tokenIn=NOPE&tokenOut=SOL&amountIn=1", 422, "UNKNOWN_TOKEN"),
         ("GET", "/api/quote?tokenIn=&tokenOut=SOL&amountIn=1", 422, "UNKNOWN_TOKEN"),
         ("GET", "/api/quote?tokenIn=SOL&tokenOut=sol&amountIn=1", 422, "INVALID_ORDER"),

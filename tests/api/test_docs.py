@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from bestex.api.market_schemas import QuoteView
+from bestex.api.market_schemas import AlternativeView, OfferView, QuoteView, RouteLeg
 from bestex.api.metrics import Metrics
 from bestex.api.problems import PROBLEMS
 from bestex.api.schemas import RULES, OrderView, PlaceOrder, QueueView
@@ -99,8 +99,10 @@ async def test_the_body_of_an_order_is_described(world: World) -> None:
     assert request["requestBody"]["content"]["application/json"]["example"] == BODY | {"tokenOut": "ETH"}
     assert schema["additionalProperties"] is False
     assert set(schema["properties"]) == set(RULES)
-    assert schema["properties"]["amountIn"]["type"] == ["number", "string"]
-    assert set(schema["required"]) == {"type", "tokenIn", "tokenOut", "amountIn", "userId"}
+    for amount in ("amountIn", "amountOut", "maxAmountIn"):
+        assert schema["properties"][amount]["anyOf"][0]["type"] == ["number", "string"]
+    assert set(schema["required"]) == {"type", "tokenIn", "tokenOut", "userId"}
+    assert schema["oneOf"] == [{"required": ["amountIn"]}, {"required": ["amountOut"]}]
     assert {parameter["name"] for parameter in request["parameters"]} == {"Idempotency-Key"}
 
 
@@ -126,7 +128,9 @@ class TestReference:
             for method in operations:
                 assert f"{method.upper()} {plain}" in REFERENCE, (method, plain)
 
-    @pytest.mark.parametrize("kind", [PlaceOrder, OrderView, QuoteView, QueueView])
+    @pytest.mark.parametrize(
+        "kind", [PlaceOrder, OrderView, QuoteView, RouteLeg, OfferView, AlternativeView, QueueView]
+    )
     def test_it_names_every_field(self, kind: Any) -> None:
         for name in kind.__struct_encode_fields__:
             assert f"`{name}`" in REFERENCE, name

@@ -11,6 +11,7 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from bestex.api.reading import parse_object, read_key, read_order
+from bestex.api.schemas import RULES
 from bestex.errors import AmountOutOfRange, BestexError
 from bestex.orders.amount import to_raw, to_units
 from bestex.types import U64_MAX
@@ -21,7 +22,7 @@ EXECUTE = "/api/orders/execute"
 text = st.text(max_size=20) | st.text(alphabet=st.characters(categories=["Cs", "Cc", "Zs"]), max_size=3)
 scalars = st.none() | st.booleans() | st.integers() | st.floats() | text
 values = st.recursive(scalars, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(text, inner, max_size=3))
-names = st.sampled_from([*BODY, "slippageBps", "priority", "clientOrderId", "maxRetries"]) | text
+names = st.sampled_from(sorted(RULES)) | text
 bodies = st.dictionaries(names, values, max_size=6).map(lambda changes: BODY | changes)
 
 relaxed = settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=150)
@@ -107,8 +108,22 @@ async def test_any_path_and_query(world: World, path: str, query: bytes) -> None
 @relaxed
 @given(
     query=st.dictionaries(
-        st.sampled_from(["userId", "status", "cursor", "limit", "tokenIn", "tokenOut", "amountIn", "slippageBps"]),
-        st.text(max_size=20) | st.sampled_from(["USDC", "SOL", "1", "0.5", "pending"]),
+        st.sampled_from(
+            [
+                "userId",
+                "status",
+                "cursor",
+                "limit",
+                "tokenIn",
+                "tokenOut",
+                "amountIn",
+                "amountOut",
+                "swapMode",
+                "routing",
+                "slippageBps",
+            ]
+        ),
+        st.text(max_size=20) | st.sampled_from(["USDC", "SOL", "1", "0.5", "pending", "ExactOut", "split"]),
     )
 )
 async def test_any_parameters(world: World, query: dict[str, str]) -> None:
@@ -130,6 +145,7 @@ def test_amounts_survive_the_way_in_and_out(raw: int, written: str) -> None:
     body = json.dumps(BODY | {"amountIn": 0}).replace(": 0,", f": {token},").encode()
     request = read_order(body, None, 2)
 
+    assert request.amount_in is not None
     assert to_raw(request.amount_in, 6) == raw
     assert Decimal(request.amount_in) * 10**6 == raw
 
@@ -139,7 +155,7 @@ def test_an_amount_is_taken_exactly_or_not_at_all(value: Any) -> None:
     body = json.dumps(BODY | {"amountIn": value}).encode()
     try:
         request = read_order(body, None, 2)
-        raw = to_raw(request.amount_in, 6)
+        raw = to_raw(request.amount_in or "", 6)
     except (BestexError, AmountOutOfRange):
         return
     assert Decimal(str(value)) * 10**6 == raw

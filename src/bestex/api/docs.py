@@ -14,7 +14,7 @@ from swagger_ui_bundle import swagger_ui_path  # type: ignore[import-untyped]
 
 import bestex
 from bestex.api.place import EXECUTE
-from bestex.api.schemas import PlaceOrder
+from bestex.api.schemas import AMOUNTS, PlaceOrder
 
 _ASSETS = {
     "swagger-ui.css": "text/css",
@@ -146,7 +146,10 @@ async def _refuse_unknown(response: Response[Any]) -> Response[Any]:
 def _complete(document: dict[str, Any]) -> dict[str, Any]:
     """Add the body of POST, which is read without the framework; drop the framework's own form of error."""
     _, schemas = msgspec.json.schema_components([PlaceOrder], ref_template="#/components/schemas/{name}")
-    schemas["PlaceOrder"]["properties"]["amountIn"]["type"] = ["number", "string"]
+    order = schemas["PlaceOrder"]
+    for name in AMOUNTS:
+        order["properties"][name]["anyOf"][0]["type"] = ["number", "string"]
+    order["oneOf"] = [{"required": ["amountIn"]}, {"required": ["amountOut"]}]
     document["components"]["schemas"].update(schemas)
     example = {"type": "market", "tokenIn": "USDC", "tokenOut": "ETH", "amountIn": 1000, "userId": "user123"}
     content = {"schema": {"$ref": "#/components/schemas/PlaceOrder"}, "example": example}

@@ -5,7 +5,8 @@ from typing import Annotated
 import msgspec
 from msgspec import Meta
 
-from bestex.api.schemas import Raw, Units
+from bestex.api.schemas import Raw, SwapModeName, Units
+from bestex.types import Routing
 
 
 class TokenView(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
@@ -73,21 +74,31 @@ class SwapInfo(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
 
 
 class RouteLeg(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
-    """A swap and its share of the amount."""
+    """A swap of the route. All legs are in one transaction, in this order: all of them happen, or none."""
 
     swap_info: SwapInfo
-    percent: int
-    bps: int
+    percent: Annotated[int, Meta(description="Share of its hop; the shares of a hop add up to 100")]
+    bps: Annotated[int, Meta(description="The same in basis points: 10000 a hop")]
+    hop: Annotated[int, Meta(description="From 0; a hop begins with what the one before it has brought")]
+    other_amount_threshold: Annotated[str, Meta(description="This leg's least out, or most in (ExactOut); base units")]
+    venue: str
+    dex: str
+    token_in: str | None
+    token_out: str | None
+    amount_in: Units | None
+    amount_out: Units | None
 
 
 class OfferView(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
-    """One pool's quote, or why it has none."""
+    """One pool's quote for the whole amount, or why it has none."""
 
     venue: str
     dex: str
     label: str
     pool: str
+    in_amount: Raw | None
     out_amount: Raw | None
+    amount_in: Units | None
     amount_out: Units | None
     price: str | None
     fee_amount: Raw | None
@@ -95,15 +106,29 @@ class OfferView(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     error: str | None
 
 
+class AlternativeView(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """A route that was not taken, and why."""
+
+    kind: Annotated[str, Meta(description="`single`, `split` or `path`")]
+    mints: list[str]
+    tokens: Annotated[list[str | None], Meta(description="The mints' symbols")]
+    pools: list[str]
+    in_amount: Raw | None
+    out_amount: Raw | None
+    amount_in: Units | None
+    amount_out: Units | None
+    reason: str
+
+
 class QuoteView(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
-    """The best route for an amount, and the offers that it was chosen from."""
+    """The best route for an amount, how far it is from the best possible, and what it was chosen from."""
 
     input_mint: str
     in_amount: Raw
     output_mint: str
     out_amount: Raw
-    other_amount_threshold: Raw
-    swap_mode: str
+    other_amount_threshold: Annotated[str, Meta(description="Least out, or most in (ExactOut); base units")]
+    swap_mode: SwapModeName
     slippage_bps: int
     price_impact_pct: Annotated[str, Meta(description="Percent; 1 = 1 %")]
     route_plan: list[RouteLeg]
@@ -115,7 +140,21 @@ class QuoteView(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     amount_out: Units
     price: Annotated[str, Meta(description="Output per input token after fees, token units")]
     price_unit: str
-    venue: str
+    routing: Routing
+    route_kind: Annotated[str, Meta(description="`single`, `split` or `path`")]
+    venue: Annotated[str, Meta(description="Of the leg that moves most of the first hop")]
+    bound: Annotated[
+        str | None, Meta(description="No route of boundClass pays more, or asks less (ExactOut), before networkCost")
+    ]
+    bound_class: str
+    optimality_gap: Annotated[str | None, Meta(description="How much better any such route could be; base units")]
+    optimality_gap_bps: Annotated[str | None, Meta(description="The same, rounded up")]
+    network_cost: Annotated[
+        str, Meta(description="Base and priority fee in base units of the output, or of the input (ExactOut)")
+    ]
+    best_single: OfferView | None
+    gain_over_single_bps: Annotated[str | None, Meta(description="How much better than one pool alone, before costs")]
     quotes: Annotated[list[OfferView], Meta(description="Every pool's quote, best first, refusals last")]
     best_by_venue: Annotated[dict[str, OfferView], Meta(description="The best quote of each DEX")]
+    alternatives: Annotated[list[AlternativeView], Meta(description="Routes that were not taken, best first")]
     simulated: bool

@@ -17,7 +17,9 @@ from bestex.errors import (
     UnknownToken,
 )
 from bestex.execution.intake import OrderRequest
+from bestex.orders.amount import to_raw
 from bestex.ports import Acceptance
+from bestex.types import SwapMode
 
 EXECUTE = "/api/orders/execute"
 
@@ -53,8 +55,9 @@ async def _place(front: Front, request: OrderRequest) -> Acceptance:
     try:
         return await front.intake.place(request)
     except AmountOutOfRange as error:
+        field = _amount_field(front, request)
         raise AmountOutOfRange(
-            f"amountIn: {error.message}", **error.context, errors=[FieldProblem("amountIn", error.message)]
+            f"{field}: {error.message}", **error.context, errors=[FieldProblem(field, error.message)]
         ) from error
     except UnknownToken as error:
         field = "tokenIn" if error.context.get("token") == request.token_in else "tokenOut"
@@ -70,6 +73,18 @@ async def _place(front: Front, request: OrderRequest) -> Acceptance:
     except StoreUnavailable as error:
         context = error.context | {"money_moved": "possible"}
         raise StoreUnavailable(f"{error.message}; {_UNCERTAIN}", **context) from error
+
+
+def _amount_field(front: Front, request: OrderRequest) -> str:
+    """The field of the amount that is out of range."""
+    if request.swap_mode is SwapMode.EXACT_IN:
+        return "amountIn"
+    if request.max_amount_in is not None:
+        try:
+            to_raw(request.max_amount_in, front.tokens.find(request.token_in).decimals)
+        except AmountOutOfRange:
+            return "maxAmountIn"
+    return "amountOut"
 
 
 def _uncertain(error: Exception) -> BestexError:

@@ -2,12 +2,13 @@
 
 import json
 import re
+from collections.abc import Mapping
 from typing import Any, NoReturn
 
 import msgspec
 
 from bestex.api.refusals import FieldProblem, MalformedHeader, MalformedJson, UnsupportedMediaType
-from bestex.api.schemas import RULES, PlaceOrder
+from bestex.api.schemas import AMOUNTS, RULES, PlaceOrder, SwapModeName, swap_mode_of
 from bestex.api.wire import Headers
 from bestex.errors import InvalidOrder
 from bestex.execution.intake import OrderRequest
@@ -20,6 +21,10 @@ _UNFIT = (msgspec.ValidationError, UnicodeEncodeError)
 """A lone surrogate, which JSON's escapes can write, is no text to msgspec."""
 _MOST_TOLD = 10
 """Problems named in one answer."""
+_OTHER_AMOUNT = {
+    "ExactIn": "say swapMode ExactOut to receive an exact amount",
+    "ExactOut": "say amountOut, and maxAmountIn to bound what is spent",
+}
 _INT_DIGITS = 18
 """Longer integers stay text: the schema refuses them anyway where it wants an int."""
 
@@ -56,11 +61,12 @@ def read_key(headers: Headers) -> str | None:
 def read_order(body: bytes, idempotency_key: str | None, most_retries: int) -> OrderRequest:
     """The order that a body asks for. Raises MalformedJson, InvalidOrder with every field that is wrong."""
     fields = parse_object(body)
-    amount = fields.get("amountIn")
-    if type(amount) is Number:
-        fields["amountIn"] = amount.text
-    elif type(amount) is int:
-        fields["amountIn"] = str(amount)
+    for name in AMOUNTS & fields.keys():
+        amount = fields[name]
+        if type(amount) is Number:
+            fields[name] = amount.text
+        elif type(amount) is int:
+            fields[name] = str(amount)
     try:
         wanted = msgspec.convert(fields, PlaceOrder)
     except _UNFIT:
@@ -72,6 +78,10 @@ def read_order(body: bytes, idempotency_key: str | None, most_retries: int) -> O
         token_in=wanted.token_in,
         token_out=wanted.token_out,
         amount_in=wanted.amount_in,
+        amount_out=wanted.amount_out,
+        max_amount_in=wanted.max_amount_in,
+        swap_mode=swap_mode_of(wanted.swap_mode),
+        routing=wanted.routing,
         user_id=wanted.user_id,
         slippage_bps=wanted.slippage_bps,
         priority=wanted.priority,
@@ -98,6 +108,20 @@ def parse_object(body: bytes) -> dict[str, Any]:
     return parsed
 
 
+def amounts_wrong(swap_mode: SwapModeName, amounts: Mapping[str, str | None]) -> list[FieldProblem]:
+    """What is wrong with the choice of amounts, whatever they say: each swap mode has its own."""
+    exact_in = swap_mode == "ExactIn"
+    needed, other = ("amountIn", "amountOut") if exact_in else ("amountOut", "amountIn")
+    problems = []
+    if amounts.get(needed) is None:
+        problems.append(FieldProblem(needed, f"is missing: swapMode is {swap_mode}"))
+    if amounts.get(other) is not None:
+        problems.append(FieldProblem(other, f"is not taken with swapMode {swap_mode}: {_OTHER_AMOUNT[swap_mode]}"))
+    if exact_in and amounts.get("maxAmountIn") is not None:
+        problems.append(FieldProblem("maxAmountIn", "is not taken with swapMode ExactIn: amountIn is spent, no more"))
+    return problems
+
+
 def is_printable(text: str) -> bool:
     """Whether a text can be shown as it is: no control characters, no spaces around it."""
     return text.isprintable() and text.strip() == text
@@ -105,7 +129,12 @@ def is_printable(text: str) -> bool:
 
 def _is_odd(wanted: PlaceOrder) -> bool:
     client_order_id = wanted.client_order_id
-    return not (
+    exact_in = wanted.swap_mode == "ExactIn"
+    return (
+        (wanted.amount_in is None) is exact_in
+        or (wanted.amount_out is not None) is exact_in
+        or (exact_in and wanted.max_amount_in is not None)
+    ) or not (
         is_printable(wanted.user_id)
         and (client_order_id is None or (client_order_id.isascii() and client_order_id.isprintable()))
     )
@@ -121,6 +150,11 @@ def _refuse(fields: dict[str, Any], most_retries: int) -> NoReturn:
                 problems.append(FieldProblem(name, "is missing"))
         elif not _fits(name, field.type, fields[name], most_retries):
             problems.append(FieldProblem(name, RULES[name].format(most_retries=most_retries)))
+    swap_mode = fields.get("swapMode", "ExactIn")
+    if swap_mode in ("ExactIn", "ExactOut"):
+        named = {problem.field for problem in problems}
+        amounts = {name: fields.get(name) for name in AMOUNTS}
+        problems += [problem for problem in amounts_wrong(swap_mode, amounts) if problem.field not in named]
     del problems[_MOST_TOLD:]
     raise InvalidOrder("; ".join(f"{problem.field} {problem.message}" for problem in problems), errors=problems)
 

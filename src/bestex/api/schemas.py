@@ -1,17 +1,24 @@
 """The JSON of the API: what may come in, and what goes out. camelCase; amounts are decimal strings."""
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import msgspec
 from msgspec import Meta, field
 
 from bestex.orders.order import OrderError, OrderType
 from bestex.orders.status import Status
+from bestex.types import Routing, SwapMode
 
 TokenName = Annotated[str, Meta(min_length=1, max_length=64, description="Symbol or mint address")]
 Units = Annotated[str, Meta(description="Decimal number of token units")]
 Raw = Annotated[str, Meta(description="Base units")]
 Time = Annotated[str, Meta(description="UTC, ISO 8601 with milliseconds", examples=["2026-01-31T12:00:00.000Z"])]
+
+SwapModeName = Literal["ExactIn", "ExactOut"]
+"""As Jupiter spells it."""
+
+_NAMES: dict[SwapMode, SwapModeName] = {SwapMode.EXACT_IN: "ExactIn", SwapMode.EXACT_OUT: "ExactOut"}
+_MODES = {name: mode for mode, name in _NAMES.items()}
 
 _AMOUNT = {"examples": [1000, "0.5"]}
 
@@ -22,13 +29,32 @@ class PlaceOrder(msgspec.Struct, frozen=True, kw_only=True, rename="camel", forb
     type: OrderType
     token_in: TokenName
     token_out: TokenName
-    amount_in: Annotated[
-        str,
-        Meta(description="Token units to spend: a JSON number or a decimal string, exact", extra_json_schema=_AMOUNT),
-    ]
+    amount_in: (
+        Annotated[
+            str,
+            Meta(
+                description="ExactIn: token units to spend, a JSON number or a decimal string, exact",
+                extra_json_schema=_AMOUNT,
+            ),
+        ]
+        | None
+    ) = None
+    amount_out: (
+        Annotated[str, Meta(description="ExactOut: token units to receive, written alike", extra_json_schema=_AMOUNT)]
+        | None
+    ) = None
+    max_amount_in: (
+        Annotated[str, Meta(description="ExactOut: never spend more token units than this", extra_json_schema=_AMOUNT)]
+        | None
+    ) = None
+    swap_mode: Annotated[SwapModeName, Meta(description="Which amount is exact")] = "ExactIn"
+    routing: Annotated[Routing, Meta(description="Which routes are considered")] = Routing.AUTO
     user_id: Annotated[str, Meta(min_length=1, max_length=128, description="Whose order it is; printable, trimmed")]
     slippage_bps: (
-        Annotated[int, Meta(ge=0, le=10_000, description="Least out = quote less this; the server's default if absent")]
+        Annotated[
+            int,
+            Meta(ge=0, le=10_000, description="Least out, or most in, is the quote's with this; else the server's"),
+        ]
         | None
     ) = None
     priority: Annotated[int, Meta(ge=0, le=9, description="Greater is served first")] = 0
@@ -41,11 +67,18 @@ class PlaceOrder(msgspec.Struct, frozen=True, kw_only=True, rename="camel", forb
     )
 
 
+AMOUNTS = frozenset({"amountIn", "amountOut", "maxAmountIn"})
+"""Fields of an order that may be numbers or text."""
+
 RULES = {
     "type": "must be one of: " + ", ".join(OrderType),
     "tokenIn": "must be a token's symbol or mint address, as a string",
     "tokenOut": "must be a token's symbol or mint address, as a string",
     "amountIn": "must be a number or a decimal string such as 1000 or 0.5",
+    "amountOut": "must be a number or a decimal string such as 1000 or 0.5",
+    "maxAmountIn": "must be a number or a decimal string such as 1000 or 0.5",
+    "swapMode": "must be one of: ExactIn, ExactOut",
+    "routing": "must be one of: " + ", ".join(Routing),
     "userId": "must be a string of 1 to 128 printable characters without spaces around them",
     "slippageBps": "must be an integer from 0 to 10000",
     "priority": "must be an integer from 0 to 9",
@@ -77,10 +110,14 @@ class OrderView(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     token_out: str
     input_mint: str
     output_mint: str
-    amount_in: Units
-    in_amount: Raw
-    amount_out: Units | None
+    swap_mode: SwapModeName
+    routing: Routing
+    amount_in: Annotated[str, Meta(description="Token units; ExactOut: null before the fill")] | None
+    in_amount: Raw | None
+    amount_out: Annotated[str, Meta(description="Token units; ExactIn: null before the fill")] | None
     out_amount: Raw | None
+    max_amount_in: Units | None
+    max_in_amount: Raw | None
     executed_price: Annotated[str, Meta(description="Output per input token, token units")] | None
     price_unit: Annotated[str, Meta(examples=["ETH per USDC"])]
     tx_hash: str | None
@@ -188,3 +225,13 @@ class ProblemView(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     code: str
     retryable: bool
     money_moved: Annotated[str, Meta(description="`no`, `possible` or `yes`")]
+
+
+def swap_mode_name(mode: SwapMode) -> SwapModeName:
+    """The swap mode in the API's words."""
+    return _NAMES[mode]
+
+
+def swap_mode_of(name: SwapModeName) -> SwapMode:
+    """The inverse of `swap_mode_name`."""
+    return _MODES[name]

@@ -2,11 +2,12 @@
 
 from functools import lru_cache
 
-from bestex.api.schemas import AttemptView, Links, OrderView
+from bestex.api.schemas import AttemptView, Links, OrderView, swap_mode_name
 from bestex.orders.amount import price, to_units
 from bestex.orders.attempt import Attempt
 from bestex.orders.order import Order, utc
 from bestex.orders.status import Status
+from bestex.types import SwapMode
 
 
 def iso(at_ms: int) -> str:
@@ -16,8 +17,11 @@ def iso(at_ms: int) -> str:
 
 
 def order_view(order: Order, *, simulated: bool) -> OrderView:
-    """An order as it stands now."""
+    """An order as it stands now. The amount that is not fixed by the terms is not known before the fill."""
     terms, fill = order.terms, order.fill
+    exact_in, most = terms.swap_mode is SwapMode.EXACT_IN, terms.max_in_amount
+    in_amount = terms.in_amount if exact_in else fill.in_amount if fill else None
+    out_amount = fill.out_amount if fill else terms.out_amount
     return OrderView(
         id=order.id,
         order_id=order.id,
@@ -30,10 +34,14 @@ def order_view(order: Order, *, simulated: bool) -> OrderView:
         token_out=terms.token_out,
         input_mint=terms.in_mint,
         output_mint=terms.out_mint,
-        amount_in=to_units(terms.in_amount, terms.in_decimals),
-        in_amount=str(terms.in_amount),
-        amount_out=to_units(fill.out_amount, terms.out_decimals) if fill else None,
-        out_amount=str(fill.out_amount) if fill else None,
+        swap_mode=swap_mode_name(terms.swap_mode),
+        routing=terms.routing,
+        amount_in=None if in_amount is None else to_units(in_amount, terms.in_decimals),
+        in_amount=None if in_amount is None else str(in_amount),
+        amount_out=None if out_amount is None else to_units(out_amount, terms.out_decimals),
+        out_amount=None if out_amount is None else str(out_amount),
+        max_amount_in=None if most is None else to_units(most, terms.in_decimals),
+        max_in_amount=None if most is None else str(most),
         executed_price=price(fill.in_amount, terms.in_decimals, fill.out_amount, terms.out_decimals) if fill else None,
         price_unit=f"{terms.token_out} per {terms.token_in}",
         tx_hash=fill.signature if fill else None,
