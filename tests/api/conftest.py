@@ -164,7 +164,8 @@ async def world_in(directory: Path, **changes: Any) -> AsyncIterator[World]:
 def _front(
     settings: Settings, store: Store, bus: WatchedBus, book: Book, metrics: Metrics, readiness: Readiness
 ) -> Front:
-    clock, tokens, quoting = SystemClock(), Tokens([SOL, USDC, JUP]), Quoting(book)
+    clock, tokens = SystemClock(), Tokens([SOL, USDC, JUP])
+    quoting = Quoting(book, tokens)
     intake = Intake(
         store=store,
         bus=bus,

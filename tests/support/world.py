@@ -43,8 +43,8 @@ PROFILE = NetworkProfile(
     simulate_s=(0.01, 0.03),
 )
 LEASE_S = 10.0
-_LIMIT_S = 600.0
-"""Virtual seconds in which everything must have ended."""
+_LIMIT_S = 6_000.0
+"""Virtual seconds in which everything must have ended: idle workers wait in real ones, which are longer."""
 
 
 Hook = Callable[[], Awaitable[None]]
@@ -125,8 +125,9 @@ class Incarnation:
         self.bus = LocalBus(buffer_events=1000)
         self.tokens = Tokens(world.paper.tokens)
         self.book = Book(world.cluster, world.clock, world.paper.pools, max_age_s=0.4)
-        quoting = Quoting(self.book)
         clock, entropy = world.clock, SeededEntropy(7)
+        conditions = Conditions(world.cluster, clock, percentile=75, max_unit_price_micro_lamports=1000)
+        quoting = Quoting(self.book, self.tokens, conditions)
         self.intake = Intake(
             store=self.store, bus=self.bus, clock=clock, entropy=world.entropy, tokens=self.tokens,
             has_pools=quoting.has_pools, slippage_bps=50, max_attempts=3,
@@ -134,7 +135,7 @@ class Incarnation:
         self.engine = Engine(
             store=self.store, cluster=world.cluster, clock=clock, entropy=entropy, signer=KeypairSigner(WALLET),
             tokens=self.tokens, quoting=quoting,
-            conditions=Conditions(world.cluster, clock, percentile=75, max_unit_price_micro_lamports=1000),
+            conditions=conditions,
             landing=Landing(world.cluster, clock, resend_s=2.0, status_poll_s=0.5),
             settings=EngineSettings(retry_base_s=0.5, retry_max_s=30.0),
         )  # fmt: skip

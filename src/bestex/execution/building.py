@@ -1,6 +1,6 @@
 """From a route to a transaction: the swap, and what must stand around it."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import msgspec
 from solders.instruction import Instruction
@@ -18,7 +18,7 @@ from bestex.solana.instructions import (
     memo,
 )
 from bestex.solana.transaction import Draft, draft
-from bestex.types import Mint, Token
+from bestex.types import Mint, SwapMode, Token
 from bestex.venues.math import rent_exempt
 from bestex.venues.pool import SwapAccounts
 from bestex.venues.token import ACCOUNT_SIZE, NATIVE_MINT, TOKEN_PROGRAM, associated_token_address
@@ -66,8 +66,7 @@ class Composer:
     def compose(
         self,
         route: Route,
-        token_in: Token,
-        token_out: Token,
+        tokens: Sequence[Token],
         *,
         reference: str,
         attempt: int,
@@ -75,58 +74,75 @@ class Composer:
         unit_limit: int,
         unit_price_micro_lamports: int,
     ) -> Composition:
-        """The transaction of a route. `reference` is the order's id. Raises NoRoute when it does not fit."""
-        seed = reference.replace("-", "")
-        steps = [
-            Step("setComputeUnitLimit", compute_unit_limit(unit_limit)),
-            Step("setComputeUnitPrice", compute_unit_price(unit_price_micro_lamports)),
-            Step("memo", memo(f"bestex:{reference}:{attempt}")),
-        ]
-        closing: list[Step] = []
-        source, before, after = self._source(token_in, route.in_amount, seed)
-        steps += before
-        closing += after
-        destination, before, after = self._destination(token_out, seed)
-        steps += before
-        closing += after
-        user = SwapAccounts(owner=self._wallet, source=source, destination=destination)
-        steps += self._swaps(route, user)
-        steps += closing
+        """The transaction of a route over these tokens, those of `Route.mints`. `reference` is the order's id.
+
+        Raises NoRoute when it does not fit.
+        """
+        before, accounts, after = self.surroundings(
+            tokens,
+            route.most_in,
+            reference=reference,
+            attempt=attempt,
+            unit_limit=unit_limit,
+            unit_price_micro_lamports=unit_price_micro_lamports,
+        )
+        steps = [*before, *self._swaps(route, accounts), *after]
         try:
             compiled = draft(self._wallet, [step.instruction for step in steps], blockhash)
         except ValueError as error:
             raise NoRoute(f"the route does not fit into one transaction: {error}") from error
         return Composition(compiled, tuple(step.name for step in steps))
 
-    def _source(self, token: Token, amount: int, seed: str) -> tuple[Pubkey, Sequence[Step], Sequence[Step]]:
-        if token.mint == NATIVE_MINT:
-            return self._temporary_sol(seed, TOKEN_ACCOUNT_RENT_LAMPORTS + amount)
-        return self._token_account(token), (), ()
+    def surroundings(
+        self,
+        tokens: Sequence[Token],
+        spent: int,
+        *,
+        reference: str,
+        attempt: int,
+        unit_limit: int,
+        unit_price_micro_lamports: int,
+    ) -> tuple[list[Step], Mapping[Mint, Pubkey], list[Step]]:
+        """What comes before the swaps, the token accounts that these use, and what comes after.
 
-    def _destination(self, token: Token, seed: str) -> tuple[Pubkey, Sequence[Step], Sequence[Step]]:
-        if token.mint == NATIVE_MINT:
-            return self._temporary_sol(seed, TOKEN_ACCOUNT_RENT_LAMPORTS)
-        account = self._token_account(token)
-        create = create_token_account_idempotent(self._wallet, account, token.mint, token.program)
-        return account, (Step("createTokenAccount", create),), ()
+        `spent` is the most that the swaps take of the first token, base units.
+        """
+        before = [
+            Step("setComputeUnitLimit", compute_unit_limit(unit_limit)),
+            Step("setComputeUnitPrice", compute_unit_price(unit_price_micro_lamports)),
+            Step("memo", memo(f"bestex:{reference}:{attempt}")),
+        ]
+        after: list[Step] = []
+        accounts: dict[Mint, Pubkey] = {}
+        for place, token in enumerate(tokens):
+            if token.mint == NATIVE_MINT:
+                lamports = TOKEN_ACCOUNT_RENT_LAMPORTS + (0 if place else spent)
+                account, opening, after = self._temporary_sol(reference.replace("-", ""), lamports)
+                before += opening
+            else:
+                account = self._token_account(token)
+                if place:  # what is sold is there already
+                    create = create_token_account_idempotent(self._wallet, account, token.mint, token.program)
+                    before.append(Step("createTokenAccount", create))
+            accounts[token.mint] = account
+        return before, accounts, after
 
-    def _temporary_sol(self, seed: str, lamports: int) -> tuple[Pubkey, Sequence[Step], Sequence[Step]]:
+    def _temporary_sol(self, seed: str, lamports: int) -> tuple[Pubkey, list[Step], list[Step]]:
         account = Pubkey.create_with_seed(self._wallet, seed, TOKEN_PROGRAM)
         create = create_account_with_seed(
             self._wallet, account, seed, lamports=lamports, space=ACCOUNT_SIZE, owner=TOKEN_PROGRAM
         )
         initialize = initialize_token_account(account, NATIVE_MINT, self._wallet, TOKEN_PROGRAM)
         close = close_token_account(account, self._wallet, TOKEN_PROGRAM)
-        before = (Step("createWrappedSol", create), Step("initializeWrappedSol", initialize))
-        return account, before, (Step("unwrapSol", close),)
+        before = [Step("createWrappedSol", create), Step("initializeWrappedSol", initialize)]
+        return account, before, [Step("unwrapSol", close)]
 
-    def _swaps(self, route: Route, user: SwapAccounts) -> list[Step]:
-        return [
-            Step(
-                f"swap:{leg.pool.venue}",
-                leg.pool.swap_instruction(
-                    user, leg.in_mint, leg.in_amount, route.other_amount_threshold, route.swap_mode
-                ),
-            )
-            for leg in route.legs
-        ]
+    def _swaps(self, route: Route, accounts: Mapping[Mint, Pubkey]) -> list[Step]:
+        """In the order of the legs; each has its own threshold, so a swap that misses it undoes all of them."""
+        steps = []
+        for leg in route.legs:
+            user = SwapAccounts(owner=self._wallet, source=accounts[leg.in_mint], destination=accounts[leg.out_mint])
+            amount = leg.in_amount if route.swap_mode is SwapMode.EXACT_IN else leg.out_amount
+            swap = leg.pool.swap_instruction(user, leg.in_mint, amount, leg.other_amount_threshold, route.swap_mode)
+            steps.append(Step(f"swap:{leg.pool.venue}", swap))
+        return steps

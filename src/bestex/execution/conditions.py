@@ -42,6 +42,10 @@ class Conditions:
         blockhash, recent = await asyncio.gather(self._blockhash.get(), fees.get())
         return blockhash, self._unit_price(recent)
 
+    async def unit_price(self, pools: Sequence[Pubkey]) -> int:
+        """The priority fee alone. Raises ClusterUnavailable."""
+        return self._unit_price(await self._fees_of(tuple(pools)).get())
+
     def _fees_of(self, pools: tuple[Pubkey, ...]) -> Fresh[list[int]]:
         fees = self._fees.get(pools)
         if fees is None:

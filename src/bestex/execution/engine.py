@@ -113,7 +113,15 @@ class Engine:
         """Compare all pools of the pair, and choose. Event: routed."""
         terms = journal.order.terms
         token_in, token_out = self._pair(journal.order)
-        route = await self._quoting.quote(token_in, token_out, terms.in_amount, terms.slippage_bps)
+        route = await self._quoting.quote(
+            token_in,
+            token_out,
+            terms.out_amount or terms.in_amount,
+            terms.slippage_bps,
+            swap_mode=terms.swap_mode,
+            routing=terms.routing,
+            max_in_amount=terms.max_in_amount,
+        )
         _queue(journal, narrate.routed(journal.order, route))
         return route
 
@@ -132,7 +140,7 @@ class Engine:
         _queue(journal, narrate.built(journal.order, composition, blockhash, MAX_COMPUTE_UNITS, unit_price))
         unit_limit = await self._simulate(composition)
         signature, signed = composition.draft.with_compute_unit_limit(unit_limit).sign(self._signer.sign)
-        leg = route.legs[0]
+        leg = route.biggest
         attempt = Attempt(
             order_id=journal.order.id,
             number=journal.order.attempts + 1,
@@ -143,7 +151,9 @@ class Engine:
             last_valid_block_height=blockhash.last_valid_block_height,
             in_amount=route.in_amount,
             quoted_out_amount=route.out_amount,
-            min_out_amount=route.other_amount_threshold,
+            min_out_amount=route.least_out,
+            max_in_amount=route.most_in,
+            swaps=[f"{leg.pool.venue}:{leg.pool.address}" for leg in route.legs],
             venue=leg.pool.venue,
             pool=str(leg.pool.address),
             fee_lamports=fee_lamports(unit_limit, unit_price),
@@ -155,17 +165,15 @@ class Engine:
         """The blockhash, and the priority fee in micro-lamports per compute unit; refuses if the wallet is short."""
         token_in, _ = self._pair(order)
         payers = [self._signer.pubkey, self._composer.source_account(token_in)]
-        blockhash, unit_price = await self._conditions.of([leg.pool.address for leg in route.legs])
+        blockhash, unit_price = await self._conditions.of(sorted({leg.pool.address for leg in route.legs}, key=bytes))
         funds = await self._cluster.accounts(payers, Commitment.CONFIRMED)
-        check_funds(token_in, route.in_amount, *funds.accounts)
+        check_funds(token_in, route.most_in, *funds.accounts)
         return blockhash, unit_price
 
     def _compose(self, order: Order, route: Route, blockhash: Blockhash, unit_price: int) -> Composition:
-        token_in, token_out = self._pair(order)
         return self._composer.compose(
             route,
-            token_in,
-            token_out,
+            [self._tokens.of_mint(mint) for mint in route.mints],
             reference=order.id,
             attempt=order.attempts + 1,
             blockhash=blockhash.blockhash,

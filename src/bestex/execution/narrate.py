@@ -13,28 +13,27 @@ from bestex.orders.events import (
     Failed,
     Finalized,
     PoolQuote,
+    Rejected,
     Resumed,
     Retrying,
     RolledBack,
     Routed,
+    RoutedLeg,
     Submitted,
 )
 from bestex.orders.order import Order, OrderError, Terms, utc
 from bestex.orders.status import Status
 from bestex.ports import Blockhash, LandedTransaction
-from bestex.routing.quote import Offer, Route
+from bestex.routing.quote import Alternative, Leg, Offer, Route
 from bestex.solana.transaction import fee_lamports
-from bestex.types import BPS, Signature, Slot
+from bestex.types import BPS, Signature, Slot, SwapMode
 
 
 def routed(order: Order, route: Route) -> EventMaker:
-    """Pending -> routing: all offers, and the one chosen."""
-    terms, chosen = order.terms, route.legs[0].pool
+    """Pending -> routing: all offers, the route that is taken, and how far from the best it can be."""
+    terms, chosen = order.terms, route.biggest.pool
     quotes = [_pool_quote(terms, offer) for offer in route.offers]
-    runner_up = route.runner_up
-    gain = None
-    if runner_up is not None and runner_up.quote is not None:
-        gain = bps_between(route.out_amount, runner_up.quote.out_amount)
+    gap, over_single = route.optimality_gap, route.gain_over_single_bps
     return lambda header: Routed(
         **header,
         status=Status.ROUTING,
@@ -48,7 +47,56 @@ def routed(order: Order, route: Route) -> EventMaker:
         other_amount_threshold=str(route.other_amount_threshold),
         price=price(route.in_amount, terms.in_decimals, route.out_amount, terms.out_decimals),
         price_impact_pct=percent_of_ppm(route.price_impact_ppm),
-        gain_over_next_bps=gain,
+        gain_over_next_bps=_gain_over_next(route),
+        routing=route.routing,
+        kind=route.kind,
+        legs=[_leg(route, leg) for leg in route.legs],
+        bound=None if route.bound is None else str(route.bound),
+        bound_class=route.bound_class,
+        optimality_gap=None if gap is None else str(gap),
+        gain_over_single_bps=None if over_single is None else _two_decimals(over_single),
+        network_cost=str(route.cost),
+        alternatives=[_rejected(alternative) for alternative in route.alternatives],
+    )
+
+
+def _gain_over_next(route: Route) -> str | None:
+    """How much better the route is than the best pool of the DEX that has not the best pool."""
+    next_best = route.runner_up.quote if route.runner_up else None
+    if next_best is None:
+        return None
+    if route.swap_mode is SwapMode.EXACT_IN:
+        return bps_between(route.out_amount, next_best.out_amount)
+    return bps_between(2 * next_best.in_amount - route.in_amount, next_best.in_amount)
+
+
+def _leg(route: Route, leg: Leg) -> RoutedLeg:
+    of_hop = sum(other.in_amount for other in route.legs if other.hop == leg.hop)
+    return RoutedLeg(
+        venue=leg.pool.venue,
+        dex=leg.pool.venue.dex,
+        pool=str(leg.pool.address),
+        input_mint=str(leg.in_mint),
+        output_mint=str(leg.out_mint),
+        in_amount=str(leg.in_amount),
+        out_amount=str(leg.out_amount),
+        other_amount_threshold=str(leg.other_amount_threshold),
+        fee_amount=str(leg.fee_amount),
+        fee_mint=str(leg.fee_mint),
+        bps=leg.in_amount * BPS // of_hop,
+        hop=leg.hop,
+    )
+
+
+def _rejected(alternative: Alternative) -> Rejected:
+    paid, received = alternative.in_amount, alternative.out_amount
+    return Rejected(
+        kind=alternative.kind,
+        mints=[str(mint) for mint in alternative.mints],
+        pools=[str(pool) for pool in alternative.pools],
+        in_amount=None if paid is None else str(paid),
+        out_amount=None if received is None else str(received),
+        reason=alternative.reason,
     )
 
 
@@ -79,6 +127,7 @@ def submitted(attempt: Attempt, unit_limit: int) -> EventMaker:
         compute_unit_limit=unit_limit,
         fee_lamports=attempt.fee_lamports,
         min_out_amount=str(attempt.min_out_amount),
+        max_in_amount=None if attempt.max_in_amount in (None, attempt.in_amount) else str(attempt.max_in_amount),
     )
 
 
@@ -86,6 +135,9 @@ def confirmed(
     terms: Terms, attempt: Attempt, transaction: LandedTransaction, paid: int, received: int, *, simulated: bool
 ) -> EventMaker:
     """Submitted -> confirmed: what really moved."""
+    better, quoted = received - attempt.quoted_out_amount, attempt.quoted_out_amount
+    if terms.swap_mode is SwapMode.EXACT_OUT:
+        better, quoted = attempt.in_amount - paid, attempt.in_amount
     return lambda header: Confirmed(
         **header,
         status=Status.CONFIRMED,
@@ -100,7 +152,9 @@ def confirmed(
         out_amount=str(received),
         executed_price=price(paid, terms.in_decimals, received, terms.out_decimals),
         price_unit=f"{terms.token_out} per {terms.token_in}",
-        slippage_bps_realized=bps_between(received, attempt.quoted_out_amount),
+        slippage_bps_realized=bps_between(quoted + better, quoted),
+        quote_difference=str(better),
+        legs=attempt.swaps or [f"{attempt.venue}:{attempt.pool}"],
         fee_lamports=transaction.fee_lamports,
         simulated=simulated,
     )
@@ -171,6 +225,7 @@ def _pool_quote(terms: Terms, offer: Offer) -> PoolQuote:
         venue=pool.venue,
         dex=pool.venue.dex,
         pool=str(pool.address),
+        in_amount=str(quote.in_amount),
         out_amount=str(quote.out_amount),
         price=price(quote.in_amount, terms.in_decimals, quote.out_amount, terms.out_decimals),
         fee_amount=str(quote.fee_amount),

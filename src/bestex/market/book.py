@@ -78,6 +78,21 @@ class Book:
     def has_pools(self, one: Mint, other: Mint) -> bool:
         return frozenset((one, other)) in self._pairs
 
+    def addresses(self, one: Mint, other: Mint) -> tuple[Pubkey, ...]:
+        """The pools of a pair; KeyError for one without."""
+        return tuple(self._pairs[frozenset((one, other))].listings)
+
+    def rate(self, mint: Mint, other: Mint) -> tuple[int, int]:
+        """About what a base unit of `mint` is worth in base units of `other`, as a fraction, by the deepest pool.
+
+        As last read. Zero where no pool trades the two against each other.
+        """
+        pair = self._pairs.get(frozenset((mint, other)))
+        deepest = max(
+            pair.listings.values() if pair else (), key=lambda listing: _reserve(listing.pool, mint), default=None
+        )
+        return (0, 1) if deepest is None else (deepest.pool.spot_price_x64(mint), 1 << 64)
+
     def listings(self) -> Iterator[Listing]:
         """All pools that are traded."""
         for pair in self._pairs.values():
@@ -175,6 +190,10 @@ class Book:
             found.update({name: account for name, account in zip(chunk, answer.accounts, strict=True) if account})
         oldest = min(answers, key=lambda answer: answer.slot)
         return _Read(oldest.slot, oldest.clock, found)
+
+
+def _reserve(pool: Pool, mint: Mint) -> int:
+    return pool.reserves[pool.mints.index(mint)]
 
 
 class _Read(msgspec.Struct, frozen=True):

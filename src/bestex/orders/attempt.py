@@ -47,9 +47,11 @@ class Attempt(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     last_valid_block_height: BlockHeight
     """The chain cannot include the transaction above this height."""
     in_amount: int
+    """As quoted."""
     quoted_out_amount: int
     min_out_amount: int
     venue: str
+    """Of the biggest leg."""
     pool: str
     fee_lamports: int
     """Greatest fee: base fee and priority fee."""
@@ -57,3 +59,7 @@ class Attempt(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     slot: Slot | None = None
     """Where it landed."""
     error: str | None = None
+    max_in_amount: int | None = None
+    """The most that it can spend; None in older ones: `in_amount`."""
+    swaps: list[str] = []
+    """Venue and pool of each leg in order, `raydium_cpmm:<pool>`; empty in older ones, which have one."""

@@ -26,11 +26,12 @@ class Header(
 
 
 class PoolQuote(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True, gc=False):
-    """What one pool would have paid; `error` instead of amounts where it cannot trade this."""
+    """What one pool would have paid or asked; `error` instead of amounts where it cannot trade this."""
 
     venue: str
     dex: str
     pool: str
+    in_amount: str | None = None
     out_amount: str | None = None
     price: str | None = None
     fee_amount: str | None = None

@@ -52,6 +52,8 @@ class Split(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """What the legs cost by the rules, in the token of `bound`."""
     net_bound: int
     """The same after costs, over all splits with no more legs than the rules allow."""
+    fit_bound: int
+    """As `bound`, over all splits that the rules allow."""
     price: int
     """Marginal price that proves `bound`, PRICE_BITS fraction bits: output per input."""
     excluded: tuple[Excluded, ...]

@@ -1,10 +1,11 @@
 """What a leg costs beside the swap itself, and what legs may take up together: they share one transaction."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 import msgspec
 from solders.pubkey import Pubkey
 
+from bestex.types import Mint
 from bestex.venues.math import ceil_div
 
 
@@ -18,6 +19,8 @@ class LegTerms(msgspec.Struct, frozen=True, gc=False):
     size: int = 0
     """Bytes."""
     compute_units: int = 0
+    keys: frozenset[Pubkey] = frozenset()
+    """Accounts by their addresses: those that several legs name are in the transaction once."""
 
 
 class Limits(msgspec.Struct, frozen=True, gc=False):
@@ -60,20 +63,36 @@ class Rules(msgspec.Struct, frozen=True, gc=False):
 
     terms: Mapping[Pubkey, LegTerms] = {}
     limits: Limits = Limits()
+    frame: LegTerms = LegTerms()
+    """What stands around the legs of any route."""
+    mints: Mapping[Mint, LegTerms] = {}
+    """What a path over a mint takes up, its legs aside."""
 
     def of(self, pool: Pubkey) -> LegTerms:
         """The terms of a pool's leg."""
         return self.terms.get(pool, _FREE)
 
+    def whole(self, pools: Iterable[Pubkey], between: Iterable[Mint] = ()) -> LegTerms:
+        """What a route of these legs over these intermediate mints takes up, and costs, altogether."""
+        parts = [self.frame, *map(self.of, pools)]
+        parts += [self.mints.get(mint, _FREE) for mint in between]
+        return together(parts)
+
+    def room_for(self, pools: Sequence[Pubkey], between: Iterable[Mint] = ()) -> bool:
+        """Whether such a route fits."""
+        return self.limits.room_for(self.whole(pools, between), len(pools))
+
 
 def together(terms: list[LegTerms]) -> LegTerms:
-    """The sum of several legs."""
+    """The sum of several legs. Accounts that are known by address are counted, once each, with their bytes."""
+    keys = frozenset[Pubkey]().union(*(leg.keys for leg in terms))
     return LegTerms(
         cost=sum(leg.cost for leg in terms),
-        accounts=sum(leg.accounts for leg in terms),
-        size=sum(leg.size for leg in terms),
+        accounts=sum(leg.accounts for leg in terms) + len(keys),
+        size=sum(leg.size for leg in terms) + _KEY_BYTES * len(keys),
         compute_units=sum(leg.compute_units for leg in terms),
     )
 
 
 _FREE = LegTerms()
+_KEY_BYTES = 32

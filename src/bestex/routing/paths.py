@@ -15,7 +15,7 @@ import msgspec
 from bestex.errors import NoRoute
 from bestex.routing.certificate import Split
 from bestex.routing.graph import Graph
-from bestex.routing.legs import Limits, Rules, together
+from bestex.routing.legs import Limits, Rules
 from bestex.routing.split import split
 from bestex.types import ChainClock, Mint, SwapMode
 from bestex.venues.curve import PRICE_BITS
@@ -38,6 +38,8 @@ class Path(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """The most that any path of the class could pay before costs: one sequence of mints, at most as many hops as were
     asked for, any split of each hop over the pools of its pair. Not in the class are trades that divide the input among
     several sequences, and sequences in `refused`."""
+    fit_bound: int
+    """The same for paths that the rules allow."""
     refused: tuple[tuple[tuple[Mint, ...], str], ...]
     """Sequences whose pools could not take all of it, and why."""
 
@@ -77,7 +79,7 @@ class _Search:
         self._in_amount = in_amount
         self._rules = rules
         self._order = count()
-        self._bound = 0
+        self._bound = self._fit_bound = 0
         self._best: tuple[int, int, tuple[Mint, ...], tuple[Split, ...]] | None = None
         """Net output, cost, mints, hops."""
         self._refused: list[tuple[tuple[Mint, ...], str]] = []
@@ -132,28 +134,34 @@ class _Search:
         self._bound = max(self._bound, reached)
         free = tuple(self._solved[mints[: end + 1]] for end in range(1, len(mints)))
         self._keep(mints, free)
-        if self._rules != Rules():
-            for limits in self._shares(len(free)):
-                try:
-                    self._keep(mints, self._within(mints, free, limits))
-                except NoRoute:
-                    continue
+        if self._rules == Rules():
+            self._fit_bound = max(self._fit_bound, reached)
+            return
+        for limits in self._shares(len(free)):
+            try:
+                hops = self._within(mints, free, limits)
+            except NoRoute:
+                # Less than all of it may yet pass through: this is not proof enough to leave it out of the bound.
+                self._fit_bound = max(self._fit_bound, reached if len(free) > 1 else 0)
+            else:
+                self._fit_bound = max(self._fit_bound, min(reached, hops[-1].fit_bound))
+                self._keep(mints, hops)
 
     def _shares(self, hops: int) -> Iterator[tuple[Limits, ...]]:
-        """How the hops may divide the legs among them."""
+        """How the hops may divide the legs among them, or some of the legs."""
         limits = self._rules.limits
         if limits.legs is None:
             yield (limits,) * hops
             return
         for legs in product(range(1, limits.legs - hops + 2), repeat=hops):
-            if sum(legs) == limits.legs:
+            if sum(legs) <= limits.legs:
                 yield tuple(msgspec.structs.replace(limits, legs=share) for share in legs)
 
     def _within(
         self, mints: tuple[Mint, ...], free: tuple[Split, ...], limits: tuple[Limits, ...]
     ) -> tuple[Split, ...]:
         """The hops again, each with its share of the legs, and with costs in its own output's token."""
-        amount = self._in_amount
+        amount = reached = self._in_amount
         hops = []
         for at, limit in enumerate(limits):
             worth, unit = 1, 1
@@ -164,16 +172,17 @@ class _Search:
                 for pool in self._graph.pools(mints[at], mints[at + 1])
                 for leg in (self._rules.of(pool.address),)
             }
-            hop = self._split(mints[: at + 2], amount, Rules(terms, limit))
+            frame = msgspec.structs.replace(self._rules.frame, cost=0)
+            hop = self._split(mints[: at + 2], amount, Rules(terms, limit, frame), reached)
             hops.append(hop)
-            amount = hop.out_amount
+            amount, reached = hop.out_amount, hop.fit_bound
         return tuple(hops)
 
     def _keep(self, mints: tuple[Mint, ...], hops: tuple[Split, ...]) -> None:
-        terms = [self._rules.of(leg.pool.address) for hop in hops for leg in hop.legs]
-        used = together(terms)
+        pools = [leg.pool.address for hop in hops for leg in hop.legs]
+        used = self._rules.whole(pools, mints[1:-1])
         net = hops[-1].out_amount - used.cost
-        if self._rules.limits.room_for(used, len(terms)) and (self._best is None or net > self._best[0]):
+        if self._rules.limits.room_for(used, len(pools)) and (self._best is None or net > self._best[0]):
             self._best = net, used.cost, mints, hops
 
     def _result(self) -> Path:
@@ -188,5 +197,6 @@ class _Search:
             out_amount=net + cost,
             cost=cost,
             bound=max(self._bound, net + cost),
+            fit_bound=max(self._fit_bound, net + cost),
             refused=tuple(self._refused),
         )

@@ -104,6 +104,16 @@ class Route(msgspec.Struct, frozen=True, kw_only=True, gc=False):
         return Decimal((single.in_amount - self.in_amount) * BPS) / single.in_amount
 
     @property
+    def most_in(self) -> int:
+        """The most that the transaction can spend."""
+        return self.in_amount if self.swap_mode is SwapMode.EXACT_IN else self.other_amount_threshold
+
+    @property
+    def least_out(self) -> int:
+        """The least that the transaction can bring."""
+        return self.other_amount_threshold if self.swap_mode is SwapMode.EXACT_IN else self.out_amount
+
+    @property
     def hops(self) -> int:
         return self.legs[-1].hop + 1
 

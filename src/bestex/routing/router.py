@@ -1,72 +1,31 @@
-"""Choose the route: exact offers of all pools of a pair, best first."""
+"""Exact offers of all pools of a pair, best first."""
 
 from collections.abc import Sequence
 
-from bestex.errors import NoRoute, SwapRefused
-from bestex.routing.quote import Leg, Offer, Route, min_out_amount
-from bestex.types import ChainClock, Mint, Routing, Slot, SwapMode
+from bestex.errors import SwapRefused
+from bestex.routing.quote import Offer
+from bestex.types import ChainClock, Mint, SwapMode
 from bestex.venues.pool import ARRAY_LIMIT, Pool, Quote
 
 ONE_POOL = "one pool of this pair"
 _PPM = 1_000_000
 
 
-def best_route(
+def compare(
     pools: Sequence[Pool],
     in_mint: Mint,
-    out_mint: Mint,
-    in_amount: int,
-    *,
-    slippage_bps: int,
+    amount: int,
     clock: ChainClock,
-    context_slot: Slot,
-) -> Route:
-    """The one pool that pays most for exactly `in_amount` base units, after all fees.
+    swap_mode: SwapMode = SwapMode.EXACT_IN,
+) -> list[Offer]:
+    """Every pool's exact offer, best first; of equal ones the one with fewer steps, then by address.
 
-    Raises NoRoute, with each pool's reason, when none can trade this amount.
+    `amount` base units are paid (exact_in) or received (exact_out).
     """
-    offers = compare(pools, in_mint, in_amount, clock)
-    if not offers or offers[0].quote is None:
-        reasons = "; ".join(f"{offer.pool.venue.label} {offer.pool.address}: {offer.refusal}" for offer in offers)
-        raise NoRoute(
-            "no pool can trade this amount" + (f": {reasons}" if reasons else ""), pools=len(offers), retryable=True
-        )
-    pool, quote = offers[0].pool, offers[0].quote
-    leg = Leg(
-        pool=pool,
-        in_mint=in_mint,
-        out_mint=out_mint,
-        in_amount=quote.in_amount,
-        out_amount=quote.out_amount,
-        fee_amount=quote.fee_amount,
-        fee_mint=in_mint if quote.fee_on_input else out_mint,
-        other_amount_threshold=min_out_amount(quote.out_amount, slippage_bps),
-    )
-    return Route(
-        in_mint=in_mint,
-        out_mint=out_mint,
-        swap_mode=SwapMode.EXACT_IN,
-        routing=Routing.BEST,
-        in_amount=quote.in_amount,
-        out_amount=quote.out_amount,
-        slippage_bps=slippage_bps,
-        other_amount_threshold=min_out_amount(quote.out_amount, slippage_bps),
-        price_impact_ppm=price_impact_ppm(pool, in_mint, quote),
-        legs=(leg,),
-        offers=tuple(offers),
-        context_slot=context_slot,
-        bound=quote.out_amount,
-        bound_class=ONE_POOL,
-        best_single=leg,
-    )
-
-
-def compare(pools: Sequence[Pool], in_mint: Mint, in_amount: int, clock: ChainClock) -> list[Offer]:
-    """Every pool's exact offer, best first; at equal output the one with fewer steps, then by address."""
     offers: list[Offer] = []
     for pool in pools:
         try:
-            quote = pool.quote(in_mint, in_amount, SwapMode.EXACT_IN, clock)
+            quote = pool.quote(in_mint, amount, swap_mode, clock)
         except SwapRefused as refusal:
             offers.append(Offer(pool, None, f"{refusal.name}: {refusal.message}"))
         else:
@@ -93,7 +52,8 @@ def price_impact_ppm(pool: Pool, in_mint: Mint, quote: Quote) -> int:
     return max(0, _PPM - (out_gross << 64) * _PPM // at_spot)
 
 
-def _rank(offer: Offer) -> tuple[int, int, bytes]:
-    if offer.quote is None:
-        return 0, 0, bytes(offer.pool.address)
-    return -offer.quote.out_amount, offer.quote.steps, bytes(offer.pool.address)
+def _rank(offer: Offer) -> tuple[bool, int, int, int, bytes]:
+    quote = offer.quote
+    if quote is None:
+        return True, 0, 0, 0, bytes(offer.pool.address)
+    return False, quote.in_amount, -quote.out_amount, quote.steps, bytes(offer.pool.address)

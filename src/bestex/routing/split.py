@@ -7,19 +7,18 @@ bounds the input from below. Transfer fees belong to the mints: a fee on a sum i
 so what arrives at all pools together is at most what would arrive in one transfer, and the same holds for outputs.
 """
 
-from collections.abc import Sequence
-from itertools import combinations
+from collections.abc import Iterator, Sequence
 
 from bestex.errors import NoRoute
 from bestex.routing.certificate import Excluded, Split, Swap
-from bestex.routing.legs import Rules, together
+from bestex.routing.legs import Rules
 from bestex.routing.task import Lane, LaneRefused, Legs, Task
 from bestex.types import ChainClock, Mint, SwapMode
 from bestex.venues.pool import Pool
 
 _ROUNDS = 6
 """Times that legs are chosen anew, at the price that the last choice led to."""
-_FEW = 7
+_FEW = 16
 """Pools of which every choice is considered, where rules restrict it."""
 _ALTERNATIVES = 3
 """Pools that are tried in the place of a leg, where rules restrict the choice."""
@@ -62,7 +61,7 @@ class _Search:
         price, moved = task.level(task.lanes)
         values = self._values(price)
         bound = task.bound(sum(values), price)
-        net_bound = bound
+        net_bound = fit_bound = bound
         at = price
         if self._restricted:
             net_bound = self._net_bound(values, price, bound)
@@ -75,12 +74,12 @@ class _Search:
                 better = self._net_bound(values, at, bound)
                 net_bound = min(net_bound, better) if task.exact_in else max(net_bound, better)
             self._improve(values, at)
-            if len(task.lanes) <= _FEW:
-                self._try_all(values, at)
+            few = len(task.lanes) <= _FEW
+            fit_bound = self._try_all(values, at) if few else self._of_the_largest(values, at, bound)
         else:
             self._try(task.lanes, moved)
         self._try_singles(values, at)
-        return self._result(price, bound, net_bound)
+        return self._result(price, bound, net_bound, fit_bound)
 
     def _values(self, price: int) -> list[int]:
         return [lane.curve.conjugate(price) for lane in self._task.lanes]
@@ -116,9 +115,7 @@ class _Search:
         return chosen
 
     def _fits(self, lanes: list[Lane]) -> bool:
-        if not self._restricted:
-            return True
-        return self._rules.limits.room_for(together([self._terms[id(lane)] for lane in lanes]), len(lanes))
+        return not self._restricted or self._rules.room_for([lane.pool.address for lane in lanes])
 
     def _can_carry(self, lanes: Sequence[Lane]) -> bool:
         return sum(map(self._task.capacity, lanes)) >= self._task.moving
@@ -170,18 +167,46 @@ class _Search:
                         self._try(lanes)
             improved = self._best[0] > before
 
-    def _try_all(self, values: list[int], price: int) -> None:
-        """Every choice of lanes whose bound at this price is above what the best split so far nets."""
+    def _try_all(self, values: list[int], price: int) -> int:
+        """Every choice of lanes that is allowed and could be better than the best so far; the bound of all of them."""
         task = self._task
-        gains = self._gains(values, price)
-        alone = self._alone(price)
-        for size in range(1, len(gains) + 1):
-            for numbers in combinations(range(len(gains)), size):
-                most = alone + sum(gains[number] for number in numbers)
-                lanes = [task.lanes[number] for number in numbers]
-                better = self._best is None or most > self._best[0]
-                if better and self._key(lanes) not in self._tried and self._fits(lanes):
-                    self._try(lanes)
+        sign = 1 if task.exact_in else -1
+        most: int | None = None
+        for numbers in self._choices(()):
+            lanes = [task.lanes[number] for number in numbers]
+            bound = sign * task.bound(sum(values[number] for number in numbers), price)
+            cost = sum(map(self._cost, lanes))
+            if most is not None and bound <= most and self._best is not None and bound - cost <= self._best[0]:
+                continue
+            if self._can_carry(lanes):
+                own, moved = task.level(lanes)
+                bound = min(bound, sign * task.bound(sum(lane.curve.conjugate(own) for lane in lanes), own))
+                new = self._key(lanes) not in self._tried
+                if new and (self._best is None or bound - cost > self._best[0]):
+                    self._try(lanes, moved)
+            elif not task.extended:
+                continue
+            most = bound if most is None else max(most, bound)
+        return sign * most if most is not None else task.bound(sum(values), price)
+
+    def _choices(self, chosen: tuple[int, ...]) -> Iterator[tuple[int, ...]]:
+        """All sets of lanes that fit, by their numbers: what does not fit does not fit with more, either."""
+        for number in range(chosen[-1] + 1 if chosen else 0, len(self._task.lanes)):
+            numbers = (*chosen, number)
+            if self._fits([self._task.lanes[each] for each in numbers]):
+                yield numbers
+                yield from self._choices(numbers)
+
+    def _of_the_largest(self, values: list[int], price: int, bound: int) -> int:
+        """No split over as many lanes as are allowed pays more than the ones worth most at this price could."""
+        worth = sorted((self._task.worth(value, price) for value in values if value), reverse=True)
+        return self._task.net_bound(sum(worth[: self._rules.limits.legs]), price, bound)
+
+    def _at_least_achieved(self, bound: int, legs: Legs) -> int:
+        """The best split is one of those that are bounded, also where another way to it was found."""
+        if self._task.exact_in:
+            return max(bound, sum(quote.out_amount for _, quote in legs))
+        return min(bound, sum(quote.in_amount for _, quote in legs))
 
     def _alone(self, price: int) -> int:
         """What the whole amount is worth at a price, in the terms of `Task.net`, never too little."""
@@ -204,7 +229,7 @@ class _Search:
         reasons = "; ".join(f"{pool.venue.label} {pool.address}: {why}" for pool, why in self._task.refusals)
         return NoRoute(why + (f": {reasons}" if reasons else ""), pools=len(self._task.lanes), retryable=True)
 
-    def _result(self, price: int, bound: int, net_bound: int) -> Split:
+    def _result(self, price: int, bound: int, net_bound: int, fit_bound: int) -> Split:
         task = self._task
         if self._best is None:
             raise self._none("The rules allow no legs that could trade this amount")
@@ -217,6 +242,7 @@ class _Search:
             bound=bound,
             cost=sum(self._cost(lane) for lane, _ in legs),
             net_bound=net_bound,
+            fit_bound=self._at_least_achieved(fit_bound, legs),
             price=price,
             excluded=tuple(Excluded(pool, reason) for pool, reason in task.refusals),
         )

@@ -59,8 +59,14 @@ def compose(
     clock, entropy, store, bus, cluster = ports.clock, ports.entropy, ports.store, ports.bus, ports.cluster
     tokens = Tokens(ports.tokens)
     book = Book(cluster, clock, ports.pools, max_age_s=settings.market_max_age_s)
-    quoting = Quoting(book)
-    engine = _engine(settings, ports, tokens, quoting)
+    conditions = Conditions(
+        cluster,
+        clock,
+        percentile=settings.priority_fee_percentile,
+        max_unit_price_micro_lamports=settings.priority_fee_max_micro_lamports,
+    )
+    quoting = Quoting(book, tokens, conditions)
+    engine = _engine(settings, ports, tokens, quoting, conditions)
 
     async def ready() -> None:
         check()
@@ -106,7 +112,7 @@ def compose(
     )
 
 
-def _engine(settings: Settings, ports: Ports, tokens: Tokens, quoting: Quoting) -> Engine:
+def _engine(settings: Settings, ports: Ports, tokens: Tokens, quoting: Quoting, conditions: Conditions) -> Engine:
     cluster, clock = ports.cluster, ports.clock
     return Engine(
         store=ports.store,
@@ -116,12 +122,7 @@ def _engine(settings: Settings, ports: Ports, tokens: Tokens, quoting: Quoting) 
         signer=ports.signer,
         tokens=tokens,
         quoting=quoting,
-        conditions=Conditions(
-            cluster,
-            clock,
-            percentile=settings.priority_fee_percentile,
-            max_unit_price_micro_lamports=settings.priority_fee_max_micro_lamports,
-        ),
+        conditions=conditions,
         landing=Landing(cluster, clock, resend_s=settings.resend_s, status_poll_s=settings.status_poll_s),
         settings=EngineSettings(retry_base_s=settings.retry_base_s, retry_max_s=settings.retry_max_s),
     )

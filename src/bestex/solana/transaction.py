@@ -23,6 +23,7 @@ BASE_FEE_LAMPORTS = 5_000
 
 _ONE_SIGNATURE = b"\x01"
 _SIGNATURE_BYTES = 64
+_HASH_BYTES = 32
 
 
 class Draft(msgspec.Struct, frozen=True, gc=False):
@@ -67,6 +68,23 @@ def draft(payer: Pubkey, instructions: Sequence[Instruction], blockhash: str) ->
     if compiled.account_locks > MAX_ACCOUNT_LOCKS:
         raise ValueError(f"transaction locks {compiled.account_locks} accounts, the network takes {MAX_ACCOUNT_LOCKS}")
     return compiled
+
+
+def envelope_bytes() -> int:
+    """What a transaction of one signer takes up beside its accounts' keys and its instructions."""
+    version, header, counts, lookups = 1, 3, 2, 1
+    return len(_ONE_SIGNATURE) + _SIGNATURE_BYTES + version + header + counts + _HASH_BYTES + lookups
+
+
+def instruction_bytes(instruction: Instruction) -> int:
+    """What an instruction takes up beside the keys of its accounts."""
+    named, data = len(instruction.accounts), len(instruction.data)
+    return 1 + _counted(named) + _counted(data)
+
+
+def _counted(length: int) -> int:
+    """So many bytes, with their number in front in the `compact-u16` format."""
+    return length + (1 if length < 1 << 7 else 2)
 
 
 def fee_lamports(compute_units: int, micro_lamports_per_unit: int) -> int:

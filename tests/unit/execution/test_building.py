@@ -13,13 +13,13 @@ from solders.transaction_metadata import TransactionMetadata
 
 from bestex.execution.building import TOKEN_ACCOUNT_RENT_LAMPORTS, Composer, Composition
 from bestex.routing.quote import Route
-from bestex.routing.router import best_route
 from bestex.solana.instructions import compute_unit_limit, memo
 from bestex.solana.transaction import MAX_ACCOUNT_LOCKS, MAX_BYTES, draft
 from bestex.types import Account, Token
 from bestex.venues.pool import Pool
 from bestex.venues.token import TOKEN_PROGRAM, associated_token_address
-from tests.support.market import CLOCK, JUP, MINTS, SOL, USDC, cpmm, dlmm
+from tests.support.choosing import chosen
+from tests.support.market import JUP, MINTS, SOL, USDC, cpmm, dlmm
 
 KEYPAIR = Keypair.from_seed(bytes(range(32)))
 WALLET = KEYPAIR.pubkey()
@@ -32,7 +32,7 @@ TOKENS = cpmm(JUP, USDC, (10**13, 10**12))
 
 
 def route(pool: Pool, token_in: Token, token_out: Token) -> Route:
-    return best_route([pool], token_in.mint, token_out.mint, 10**6, slippage_bps=50, clock=CLOCK, context_slot=1)
+    return chosen([pool], token_in.mint, token_out.mint, 10**6)
 
 
 def compose(pool: Pool, token_in: Token, token_out: Token, **changes: Any) -> Composition:
@@ -43,7 +43,7 @@ def compose(pool: Pool, token_in: Token, token_out: Token, **changes: Any) -> Co
         "unit_limit": 10,
         "unit_price_micro_lamports": 5,
     }
-    return Composer(WALLET).compose(route(pool, token_in, token_out), token_in, token_out, **(options | changes))
+    return Composer(WALLET).compose(route(pool, token_in, token_out), (token_in, token_out), **(options | changes))
 
 
 @pytest.mark.parametrize("pool", [CPMM, DLMM])
@@ -117,9 +117,9 @@ class RealPrograms:
     def send_all_but_swap(self, route: Route, pair: tuple[Token, Token]) -> TransactionMetadata:
         """The swap's own bytes are held against recorded answers elsewhere."""
         composer = Composer(WALLET)
-        composer._swaps = lambda route, user: []  # type: ignore[method-assign]
+        composer._swaps = lambda route, accounts: []  # type: ignore[method-assign]
         rest = composer.compose(
-            route, *pair, reference=ORDER_ID, attempt=1, blockhash=str(self.svm.latest_blockhash()),
+            route, pair, reference=ORDER_ID, attempt=1, blockhash=str(self.svm.latest_blockhash()),
             unit_limit=200_000, unit_price_micro_lamports=1_000,
         )  # fmt: skip
         signature, signed = rest.draft.sign(lambda message: bytes(KEYPAIR.sign_message(message)))

@@ -62,18 +62,17 @@ class Trading:
             now = self.clock.monotonic_s()
             seconds[status], since = now - since, now
 
-        route = await Quoting(self.book).quote(token_in, token_out, amount, 100)
+        route = await Quoting(self.book, self.tokens).quote(token_in, token_out, amount, 100)
         passed("pending")
         blockhash, _ = await asyncio.gather(
             self.cluster.latest_blockhash(Commitment.CONFIRMED),
-            self.cluster.priority_fees([route.legs[0].pool.address]),
+            self.cluster.priority_fees([leg.pool.address for leg in route.legs]),
         )
         await self.cluster.accounts([WALLET.pubkey()], Commitment.CONFIRMED)
         passed("routing")
         composition = self.composer.compose(
             route,
-            token_in,
-            token_out,
+            [self.tokens.of_mint(mint) for mint in route.mints],
             reference=f"0199c0de-0000-7000-8000-{number:012}",
             attempt=1,
             blockhash=blockhash.blockhash,

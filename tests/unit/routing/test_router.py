@@ -6,10 +6,10 @@ from hypothesis import strategies as st
 
 from bestex.errors import NoRoute, SwapRefused
 from bestex.routing.quote import Route, min_out_amount
-from bestex.routing.router import best_route
-from bestex.types import SwapMode
+from bestex.types import Routing, SwapMode
 from bestex.venues import meteora_dlmm
 from bestex.venues.pool import ARRAY_LIMIT, Pool
+from tests.support.choosing import chosen
 from tests.support.market import CLOCK, MINTS, SOL, USDC, cpmm, dlmm
 
 DEEP = cpmm(SOL, USDC, (50_000 * 10**9, 8_000_000 * 10**6), index=1)
@@ -19,7 +19,7 @@ BINS = dlmm(SOL, USDC, (200 * 10**9, 32_000 * 10**6), active_id=-1834)
 
 
 def route(pools: list[Pool], amount: int, slippage_bps: int = 50) -> Route:
-    return best_route(pools, SOL.mint, USDC.mint, amount, slippage_bps=slippage_bps, clock=CLOCK, context_slot=7)
+    return chosen(pools, SOL.mint, USDC.mint, amount, slippage_bps=slippage_bps, routing=Routing.BEST)
 
 
 @given(amount=st.integers(1_000_000, 10**13))
