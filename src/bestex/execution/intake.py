@@ -5,6 +5,7 @@ from collections.abc import Callable
 import msgspec
 
 from bestex.errors import InvalidOrder, NoRoute, StaleVersion
+from bestex.execution.quoting import no_pools
 from bestex.market.tokens import Tokens
 from bestex.orders.amount import to_raw, to_units
 from bestex.orders.events import Accepted, Canceled, CancelRequested, Event
@@ -49,7 +50,7 @@ class Intake:
         clock: Clock,
         entropy: Entropy,
         tokens: Tokens,
-        has_pools: Callable[[Token, Token], bool],
+        has_pools: Callable[[Token, Token, SwapMode, Routing], bool],
         slippage_bps: int,
         max_attempts: int,
     ) -> None:
@@ -103,8 +104,8 @@ class Intake:
         if token_in.mint == token_out.mint:
             raise InvalidOrder(f"tokenIn and tokenOut are both {token_in.symbol}")
         in_amount, out_amount, max_in_amount = _amounts(request, token_in, token_out)
-        if not self._has_pools(token_in, token_out):
-            raise NoRoute(f"no pool trades {token_in.symbol} against {token_out.symbol}; GET /api/pools lists them")
+        if not self._has_pools(token_in, token_out, request.swap_mode, request.routing):
+            raise NoRoute(no_pools(token_in, token_out, request.swap_mode, request.routing))
         retries = self._max_attempts - 1
         if request.max_retries is not None:
             retries = min(retries, request.max_retries)

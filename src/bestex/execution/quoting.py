@@ -4,17 +4,22 @@ import asyncio
 
 import msgspec
 
-from bestex.errors import NoRoute
+from bestex.errors import NoRoute, Unavailable
 from bestex.execution.conditions import Conditions
 from bestex.execution.fitting import Fitting, LamportWorth
-from bestex.market.book import Book, PairView
+from bestex.market.book import Book, PairView, Picture
 from bestex.market.tokens import Tokens
-from bestex.routing.choose import Market, Wish, choose
+from bestex.routing.choose import HOPS, Market, Wish, choose
 from bestex.routing.graph import Graph
 from bestex.routing.legs import Rules
+from bestex.routing.promising import Promising, promising
 from bestex.routing.quote import Route
 from bestex.types import Routing, SwapMode, Token
+from bestex.venues.pool import Pool
 from bestex.venues.token import NATIVE_MINT
+
+_MOST_PATHS = 8
+"""Over other mints, that pools are read for."""
 
 
 class Quoting:
@@ -26,8 +31,20 @@ class Quoting:
         self._tokens = tokens
         self._conditions = conditions
         self._fitting = Fitting()
+        self._picture: Picture | None = None
+        self._graph = Graph(())
+        """Of the picture."""
 
-    def has_pools(self, token_in: Token, token_out: Token) -> bool:
+    def has_pools(
+        self,
+        token_in: Token,
+        token_out: Token,
+        swap_mode: SwapMode = SwapMode.EXACT_IN,
+        routing: Routing = Routing.AUTO,
+    ) -> bool:
+        """Whether pools lead from one token to the other as such an order may go."""
+        if _may_take_paths(swap_mode, routing):
+            return self._book.reaches(token_in.mint, token_out.mint, HOPS)
         return self._book.has_pools(token_in.mint, token_out.mint)
 
     async def quote(
@@ -45,8 +62,8 @@ class Quoting:
 
         Raises NoRoute, also where nothing asks as little as `max_in_amount`; ClusterUnavailable.
         """
-        if not self.has_pools(token_in, token_out):
-            raise NoRoute(f"no pool trades {token_in.symbol} against {token_out.symbol}; GET /api/pools lists them")
+        if not self.has_pools(token_in, token_out, swap_mode, routing):
+            raise NoRoute(no_pools(token_in, token_out, swap_mode, routing))
         wish = Wish(
             in_mint=token_in.mint,
             out_mint=token_out.mint,
@@ -56,13 +73,51 @@ class Quoting:
             routing=routing,
             max_in_amount=max_in_amount,
         )
-        view, unit_price = await asyncio.gather(
-            self._book.view(token_in.mint, token_out.mint), self._unit_price(token_in, token_out)
-        )
-        market = _market(view)
+        paths = self._promising(wish)
+        market, unit_price = await asyncio.gather(self._read(wish, paths), self._unit_price(wish, paths))
+        ends = token_in, token_out
+        between = {mint for path in paths.paths for mint in path[1:-1]}
         worth = self._worth(token_out if swap_mode is SwapMode.EXACT_IN else token_in)
-        rules = self._fitting.rules(view.pools, (token_in, token_out), (), unit_price, worth)
+        rules = self._fitting.rules(market.graph, ends, map(self._tokens.of_mint, between), unit_price, worth)
         return self._choose(wish, market, rules)
+
+    def _promising(self, wish: Wish) -> Promising:
+        picture = self._book.picture()
+        if picture is None or not _may_take_paths(wish.swap_mode, wish.routing):
+            return Promising((), 0)
+        if picture is not self._picture:
+            self._picture, self._graph = picture, Graph([pool for pool in picture.pools if self._knows(pool)])
+        return promising(
+            self._graph, picture.clock, wish.in_mint, wish.out_mint, wish.amount, hops=HOPS, most=_MOST_PATHS
+        )
+
+    def _knows(self, pool: Pool) -> bool:
+        return all(mint in self._tokens for mint in pool.mints)
+
+    async def _read(self, wish: Wish, paths: Promising) -> Market:
+        """The pools of the pair, and of the paths; a pair that cannot be read is no part of a path."""
+        direct = (wish.in_mint, wish.out_mint)
+        pairs = [direct] if self._book.has_pools(*direct) else []
+        pairs += paths.pairs
+        answers = await asyncio.gather(*(self._book.view(*pair) for pair in pairs), return_exceptions=True)
+        views = {}
+        for pair, answer in zip(pairs, answers, strict=True):
+            if isinstance(answer, PairView):
+                views[pair] = answer
+            elif not isinstance(answer, NoRoute | Unavailable) or pair == direct or len(pairs) == 1:
+                raise answer
+        if not views:
+            raise NoRoute("no pool on the way could be read", retryable=True)
+        own = views.get(direct)
+        return Market(
+            pools=own.pools if own else (),
+            graph=Graph([pool for view in views.values() for pool in view.pools]),
+            clock=max((view.clock for view in views.values()), key=lambda clock: clock.slot),
+            slot=min(view.slot for view in views.values()),
+            stale=own.stale if own else (),
+            paths=len(paths.paths) + bool(own),
+            paths_left_out=paths.left_out,
+        )
 
     def _choose(self, wish: Wish, market: Market, rules: Rules) -> Route:
         """The best route that fits into a transaction; composing it is the proof."""
@@ -75,11 +130,16 @@ class Quoting:
             limits = msgspec.structs.replace(rules.limits, legs=len(route.legs) - 1)
             rules = msgspec.structs.replace(rules, limits=limits)
 
-    async def _unit_price(self, token_in: Token, token_out: Token) -> int:
-        """Priority fee for a swap of the pair, micro-lamports per compute unit."""
+    async def _unit_price(self, wish: Wish, paths: Promising) -> int:
+        """Priority fee for a swap of the pair, or else on the first of the paths: micro-lamports per compute unit."""
         if self._conditions is None:
             return 0
-        return await self._conditions.unit_price(self._book.addresses(token_in.mint, token_out.mint))
+        pair = (wish.in_mint, wish.out_mint)
+        if not self._book.has_pools(*pair):
+            if not paths.paths:
+                return 0
+            pair = paths.pairs[0]
+        return await self._conditions.unit_price(self._book.addresses(*pair))
 
     def _worth(self, token: Token) -> LamportWorth:
         """What a lamport is worth in a token, by the deepest pool that trades it against SOL; 0 where none does."""
@@ -88,5 +148,15 @@ class Quoting:
         return self._book.rate(NATIVE_MINT, token.mint)
 
 
-def _market(view: PairView) -> Market:
-    return Market(pools=view.pools, graph=Graph(view.pools), clock=view.clock, slot=view.slot)
+def no_pools(token_in: Token, token_out: Token, swap_mode: SwapMode, routing: Routing) -> str:
+    """Why there is no route between these tokens."""
+    if _may_take_paths(swap_mode, routing):
+        return f"no pools lead from {token_in.symbol} to {token_out.symbol} in {HOPS} hops; GET /api/pools lists them"
+    return (
+        f"no pool trades {token_in.symbol} against {token_out.symbol}; GET /api/pools lists them, "
+        "and exact_in orders with routing auto may go over other tokens"
+    )
+
+
+def _may_take_paths(swap_mode: SwapMode, routing: Routing) -> bool:
+    return routing is Routing.AUTO and swap_mode is SwapMode.EXACT_IN

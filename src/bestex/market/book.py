@@ -9,7 +9,7 @@ import msgspec
 import structlog
 from solders.pubkey import Pubkey
 
-from bestex.errors import NoRoute, UnsupportedPool
+from bestex.errors import NoRoute, Unavailable, UnsupportedPool
 from bestex.market.freshness import Fresh
 from bestex.ports import AccountsAt, Clock, Cluster
 from bestex.types import Account, ChainClock, Commitment, Mint, Slot
@@ -18,6 +18,11 @@ from bestex.venues.pool import Pool, VenueProgram
 
 _ACCOUNTS_PER_CALL = 99
 """What `getMultipleAccounts` takes at most, less the clock that is read with them."""
+
+_SURVEY_S = 5.0
+"""How old the picture of the whole market may be, in which paths are looked for..."""
+_SURVEYED_PER_S = 200
+"""...and how many accounts may be read for it: of a large market it is older."""
 
 _log = structlog.get_logger(__name__)
 
@@ -40,6 +45,15 @@ class PairView(msgspec.Struct, frozen=True):
     clock: ChainClock
     slot: Slot
     """The oldest slot that a pool was read at."""
+    stale: tuple[tuple[Pool, str], ...] = ()
+    """Pools that could not be read again, and why: what they hold now is unknown."""
+
+
+class Picture(msgspec.Struct, frozen=True):
+    """All pools as last read, some long ago: good for choosing where to look, not for a quote."""
+
+    pools: tuple[Pool, ...]
+    clock: ChainClock
 
 
 class _Pair:
@@ -57,6 +71,8 @@ class Book:
         self._addresses = tuple(pools)
         self._max_age_s = max_age_s
         self._pairs: dict[frozenset[Mint], _Pair] = {}
+        self._survey = Fresh(self._look_at_all, clock, max_age_s=_SURVEY_S)
+        self._picture: Picture | None = None
         self.refused: dict[Pubkey, str] = {}
         """Pools that are not traded, and why."""
 
@@ -74,6 +90,33 @@ class Book:
         read, names = await self._read_all(programs, set(self._addresses), read)
         for address, named in names.items():
             self._list(address, programs[address], named, read)
+        self._survey = Fresh(
+            self._look_at_all, self._clock, max_age_s=max(_SURVEY_S, len(read.accounts) / _SURVEYED_PER_S)
+        )
+        self._picture = self._as_read(read.clock)
+
+    def picture(self) -> Picture | None:
+        """The whole market as last read; a newer one is taken meanwhile, where this one is old. None before `load`."""
+        self._survey.refresh_soon()
+        return self._picture
+
+    async def _look_at_all(self) -> Picture:
+        views = await asyncio.gather(*(pair.view.get() for pair in self._pairs.values()), return_exceptions=True)
+        clocks = [view.clock for view in views if isinstance(view, PairView)]
+        if clocks:
+            self._picture = self._as_read(max(clocks, key=lambda clock: clock.slot))
+        assert self._picture is not None
+        return self._picture
+
+    def _as_read(self, clock: ChainClock) -> Picture:
+        return Picture(tuple(listing.pool for listing in self.listings()), clock)
+
+    def reaches(self, one: Mint, other: Mint, hops: int) -> bool:
+        """Whether pools lead from one mint to the other in at most so many steps."""
+        reached = {one}
+        for _ in range(hops):
+            reached |= {mint for pair in self._pairs if not reached.isdisjoint(pair) for mint in pair}
+        return other in reached
 
     def has_pools(self, one: Mint, other: Mint) -> bool:
         return frozenset((one, other)) in self._pairs
@@ -109,11 +152,25 @@ class Book:
             by_program[listing.program].append(address)
         if not by_program:
             raise NoRoute("all pools of this pair are refused")
-        clocks = await asyncio.gather(*(self._refresh_venue(pair, addresses) for addresses in by_program.values()))
+        answers = await asyncio.gather(
+            *(self._refresh_venue(pair, addresses) for addresses in by_program.values()), return_exceptions=True
+        )
+        clocks = [answer for answer in answers if isinstance(answer, ChainClock)]
+        failed = {
+            address: answer
+            for answer, addresses in zip(answers, by_program.values(), strict=True)
+            if isinstance(answer, BaseException)
+            for address in addresses
+        }
+        for answer in failed.values():
+            if not clocks or not isinstance(answer, Unavailable):
+                raise answer
+        fresh = [listing for address, listing in pair.listings.items() if address not in failed]
         return PairView(
-            pools=tuple(listing.pool for listing in pair.listings.values()),
+            pools=tuple(listing.pool for listing in fresh),
             clock=max(clocks, key=lambda clock: clock.slot),
-            slot=min((listing.slot for listing in pair.listings.values()), default=0),
+            slot=min((listing.slot for listing in fresh), default=0),
+            stale=tuple((pair.listings[address].pool, _why_stale(error)) for address, error in failed.items()),
         )
 
     async def _refresh_venue(self, pair: _Pair, addresses: Sequence[Pubkey]) -> ChainClock:
@@ -190,6 +247,10 @@ class Book:
             found.update({name: account for name, account in zip(chunk, answer.accounts, strict=True) if account})
         oldest = min(answers, key=lambda answer: answer.slot)
         return _Read(oldest.slot, oldest.clock, found)
+
+
+def _why_stale(error: BaseException) -> str:
+    return f"its state could not be read again: {error}"
 
 
 def _reserve(pool: Pool, mint: Mint) -> int:

@@ -30,11 +30,19 @@ class Fresh(Generic[T]):
         """The value, at most `max_age_s` old. Raises what `read` raises; the next call reads again."""
         if self._value is not None and self.is_fresh():
             return self._value[0]
+        # Shielded: one asker who gives up must not spoil it for the others.
+        return await asyncio.shield(self._begin())
+
+    def refresh_soon(self) -> None:
+        """Read again if the value is too old, and wait for nothing; what `read` raises is nobody's."""
+        if not self.is_fresh():
+            self._begin()
+
+    def _begin(self) -> asyncio.Task[T]:
         if self._reading is None:
             self._reading = asyncio.get_running_loop().create_task(self._refresh(), context=self._context)
             self._reading.add_done_callback(self._done)
-        # Shielded: one asker who gives up must not spoil it for the others.
-        return await asyncio.shield(self._reading)
+        return self._reading
 
     async def _refresh(self) -> T:
         asked_s = self._clock.monotonic_s()

@@ -38,6 +38,9 @@ class Tokens:
             raise UnknownToken(f"no token with mint {mint} is known", token=str(mint))
         return token
 
+    def __contains__(self, mint: Mint) -> bool:
+        return mint in self._by_mint
+
     def __iter__(self) -> Iterator[Token]:
         return iter(self._by_mint.values())
 

@@ -46,6 +46,8 @@ class Market(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """These, and those of other pairs on the way."""
     clock: ChainClock
     slot: Slot
+    stale: Sequence[tuple[Pool, str]] = ()
+    """Pools of the pair that could not be read, and why."""
     paths_left_out: int = 0
     """Sequences of mints whose pools were not read."""
     paths: int = 0
@@ -84,6 +86,7 @@ class _Choice:
         self._rules = rules
         self._exact_in = wish.swap_mode is SwapMode.EXACT_IN
         self._offers = compare(market.pools, wish.in_mint, wish.amount, market.clock, wish.swap_mode)
+        self._offers += [Offer(pool, None, reason) for pool, reason in market.stale]
         self._found: list[_Found] = []
         self._refused: list[Alternative] = []
 

@@ -21,6 +21,11 @@ class Graph:
             for mint, to in ((one, other), (other, one)):
                 self._pools.setdefault(mint, {}).setdefault(to, []).append(pool)
 
+    def __iter__(self) -> Iterator[Pool]:
+        """All pools."""
+        seen = {pool.address: pool for beside in self._pools.values() for pools in beside.values() for pool in pools}
+        return iter(seen.values())
+
     def pools(self, in_mint: Mint, out_mint: Mint) -> Sequence[Pool]:
         """The pools of a pair."""
         return self._pools.get(in_mint, {}).get(out_mint, ())
