@@ -147,11 +147,13 @@ class AttemptView(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     tx_hash: str
     blockhash: str
     last_valid_block_height: int
-    in_amount: Raw
+    in_amount: Annotated[str, Meta(description="As quoted; base units")]
+    max_in_amount: Raw
     quoted_out_amount: Raw
     min_out_amount: Raw
-    venue: str
+    venue: Annotated[str, Meta(description="Of the biggest leg, as `pool`")]
     pool: str
+    swaps: Annotated[list[str], Meta(description="Venue and pool of each leg, in order: `raydium_cpmm:<pool>`")]
     fee_lamports: int
     slot: int | None
     error: str | None

@@ -1,6 +1,9 @@
 """An event in one line, for people."""
 
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
+from decimal import Decimal
+from itertools import groupby
 
 import msgspec
 
@@ -20,22 +23,35 @@ from bestex.orders.events import (
     Retrying,
     RolledBack,
     Routed,
+    RoutedLeg,
     Submitted,
 )
+from bestex.types import Routing, SwapMode
 
 
 class Pair(msgspec.Struct, frozen=True):
-    """What an order trades, as far as needed to write amounts: symbols, and the decimals of what is received."""
+    """What an order trades, as far as needed to write amounts: symbols, and decimals."""
 
     token_in: str
     token_out: str
     out_decimals: int | None
+    symbols: Mapping[str, str] = {}
+    """By mint, for the tokens on a path."""
+    exact_out: bool = False
+    in_decimals: int | None = None
 
-    def out_units(self, out_amount: str) -> str:
-        """Token units of what is received, from base units; without decimals the base units, marked as such."""
-        if self.out_decimals is None:
-            return f"{out_amount} base units of"
-        return to_units(int(out_amount), self.out_decimals)
+    def offered(self, quote: PoolQuote | None) -> str | None:
+        """What a pool would pay, or ask (exact_out), in token units; without decimals in base units, marked as such.
+
+        None where it has no quote.
+        """
+        if quote is None:
+            return None
+        amount = quote.in_amount if self.exact_out else quote.out_amount
+        decimals = self.in_decimals if self.exact_out else self.out_decimals
+        if amount is None:
+            return None
+        return f"{amount} base units of" if decimals is None else to_units(int(amount), decimals)
 
 
 def short(text: str, keep: int = 4) -> str:
@@ -68,7 +84,7 @@ def explain(event: Event, pair: Pair) -> str:  # noqa: PLR0911 - one case for ea
     """What an event says beyond its status."""
     match event:
         case Accepted():
-            return f"{event.amount_in} {event.token_in} -> {event.token_out}, slippage {event.slippage_bps} bps"
+            return _accepted(event)
         case Routed():
             return _routed(event, pair)
         case Built():
@@ -87,19 +103,54 @@ def explain(event: Event, pair: Pair) -> str:  # noqa: PLR0911 - one case for ea
             return event.explanation
 
 
+def _accepted(event: Accepted) -> str:
+    routing = "" if event.routing == Routing.AUTO else f", routing {event.routing}"
+    if event.swap_mode == SwapMode.EXACT_OUT:
+        most = f", at most {event.max_amount_in} {event.token_in}" if event.max_amount_in else ""
+        trade = f"{event.token_in} -> {event.amount_out} {event.token_out} exactly{most}"
+    else:
+        trade = f"{event.amount_in} {event.token_in} -> {event.token_out}"
+    return f"{trade}, slippage {event.slippage_bps} bps{routing}"
+
+
 def _routed(event: Routed, pair: Pair) -> str:
-    offers = []
-    for dex in ("Raydium", "Meteora"):
-        quote = best_of(event, dex)
-        offers.append(f"{dex} {pair.out_units(quote.out_amount) if quote and quote.out_amount else 'none'}")
-    return f"{event.venue} chosen at {event.price}; {', '.join(offers)} {pair.token_out}"
+    if len(event.legs) < 2:
+        return f"{event.venue} chosen at {event.price}; {_best_pools(event, pair)}"
+    gain = f", {Decimal(event.gain_over_single_bps):+} bps over one pool" if event.gain_over_single_bps else ""
+    gap = f", gap at most {event.optimality_gap} base units" if event.optimality_gap else ""
+    return f"{_legs(event.legs, pair)} at {event.price}{gain}{gap}; {_best_pools(event, pair)}"
+
+
+def _legs(legs: Sequence[RoutedLeg], pair: Pair) -> str:
+    """`raydium_clmm 62.10 % + meteora_dlmm 37.90 %`; on a path hop by hop, `USDC > USDT raydium_cpmm, USDT > ...`."""
+    if legs[-1].hop == 0:
+        return " + ".join(f"{leg.venue} {_percent(leg)}" for leg in legs)
+    hops = []
+    for _, hop in groupby(legs, key=lambda leg: leg.hop):
+        parts = list(hop)
+        way = " > ".join(pair.symbols.get(mint) or short(mint) for mint in (parts[0].input_mint, parts[0].output_mint))
+        swaps = " + ".join(f"{leg.venue} {_percent(leg)}" if len(parts) > 1 else leg.venue for leg in parts)
+        hops.append(f"{way} {swaps}")
+    return ", ".join(hops)
+
+
+def _percent(leg: RoutedLeg) -> str:
+    return f"{Decimal(leg.bps) / 100:.2f} %"
+
+
+def _best_pools(event: Routed, pair: Pair) -> str:
+    offers = [f"{dex} {pair.offered(best_of(event, dex)) or 'none'}" for dex in ("Raydium", "Meteora")]
+    return f"{', '.join(offers)} {pair.token_in if pair.exact_out else pair.token_out}"
 
 
 def _confirmed(event: Confirmed, pair: Pair) -> str:
     simulated = " SIMULATED" if event.simulated else ""
+    pools = f" and {len(event.legs) - 1} more" if len(event.legs) > 1 else ""
+    paid = f" for {event.amount_in} {pair.token_in}" if pair.exact_out else ""
     return (
-        f"{event.amount_out} {pair.token_out} from {event.venue} at {event.executed_price} {event.price_unit}, "
-        f"slippage {event.slippage_bps_realized} bps, tx {event.tx_hash}{simulated}"
+        f"{event.amount_out} {pair.token_out}{paid} from {event.venue}{pools} "
+        f"at {event.executed_price} {event.price_unit}, slippage {event.slippage_bps_realized} bps, "
+        f"tx {event.tx_hash}{simulated}"
     )
 
 

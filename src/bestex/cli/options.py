@@ -8,6 +8,7 @@ import typer
 from bestex.cli.exits import EXIT_CODES
 from bestex.client.protocol import server_url
 from bestex.config import Network
+from bestex.types import Routing as Routes
 
 _CONNECTION = "Connection and output"
 _SETTINGS = "Settings (override the file and BESTEX_* variables)"
@@ -32,7 +33,17 @@ JsonLines = Annotated[
     bool, typer.Option("--json", help="Machine output: one JSON document a line.", rich_help_panel=_CONNECTION)
 ]
 Amount = Annotated[
-    str, typer.Argument(metavar="AMOUNT", help="What to spend, in units of TOKEN_IN.", show_default=False)
+    str,
+    typer.Argument(
+        metavar="AMOUNT",
+        help="What to spend, in units of TOKEN_IN; with --exact-out what to receive, in units of TOKEN_OUT.",
+        show_default=False,
+    ),
+]
+ExactOut = Annotated[bool, typer.Option("--exact-out", help="AMOUNT is what to receive, exactly.")]
+Routing = Annotated[
+    Routes | None,
+    typer.Option("--routing", help="auto: what nets most; best: one pool; split: all pools of the pair."),
 ]
 TokenIn = Annotated[
     str, typer.Argument(metavar="TOKEN_IN", help="Symbol or mint address of what is spent.", show_default=False)

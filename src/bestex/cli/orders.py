@@ -6,7 +6,7 @@ import typer
 
 from bestex.cli.exits import ExitCode
 from bestex.cli.narrate import Pair, clock, line
-from bestex.cli.options import Amount, Json, JsonLines, OrderId, TokenIn, TokenOut, Url, examples
+from bestex.cli.options import Amount, ExactOut, Json, JsonLines, OrderId, Routing, TokenIn, TokenOut, Url, examples
 from bestex.cli.output import print_json, print_line, print_table
 from bestex.client import Client
 from bestex.client.protocol import DEFAULT_URL
@@ -18,7 +18,12 @@ from bestex.orders.status import Status
 def register(app: typer.Typer) -> None:
     """Add the commands."""
     app.command(
-        "order", epilog=examples("bestex order 1000 USDC ETH --watch", "bestex order 2.5 SOL USDC --priority 5")
+        "order",
+        epilog=examples(
+            "bestex order 1000 USDC ETH --watch",
+            "bestex order 2.5 SOL USDC --priority 5",
+            "bestex order 2 USDC SOL --exact-out --max-in 310",
+        ),
     )(order)
     app.command("watch", epilog=examples("bestex watch ID --from 3", "bestex watch ID --json | jq .status"))(watch)
     app.command("orders", epilog=examples("bestex orders --user alice --status failed", "bestex orders --active"))(
@@ -32,9 +37,14 @@ def order(
     token_in: TokenIn,
     token_out: TokenOut,
     *,
+    exact_out: ExactOut = False,
+    max_in: Annotated[
+        str | None, typer.Option(metavar="AMOUNT", help="With --exact-out: spend no more TOKEN_IN than this.")
+    ] = None,
+    routing: Routing = None,
     user: Annotated[str, typer.Option("--user", envvar="BESTEX_USER", help="Whose order it is.")] = "cli",
     slippage_bps: Annotated[
-        int | None, typer.Option(min=0, max=10_000, help="Accept so much less than quoted, in basis points.")
+        int | None, typer.Option(min=0, max=10_000, help="Accept so much worse than quoted, in basis points.")
     ] = None,
     priority: Annotated[int | None, typer.Option(min=0, max=9, help="Greater is served first.")] = None,
     client_order_id: Annotated[
@@ -46,11 +56,16 @@ def order(
     as_json: Json = False,
 ) -> None:
     """Place a market order."""
+    if max_in is not None and not exact_out:
+        raise typer.BadParameter("--max-in goes with --exact-out; otherwise exactly AMOUNT is spent")
     with Client(url) as client:
         placed = client.place(
             token_in,
             token_out,
-            amount,
+            None if exact_out else amount,
+            amount_out=amount if exact_out else None,
+            max_amount_in=max_in,
+            routing=routing.value if routing else None,
             user_id=user,
             slippage_bps=slippage_bps,
             priority=priority,
@@ -139,8 +154,17 @@ def _follow(client: Client, order_id: str, from_seq: int, *, as_json: bool) -> N
 
 def _pair_of(client: Client, order_id: str) -> Pair:
     found = client.order(order_id)
-    decimals = {token.symbol: token.decimals for token in client.tokens().tokens}
-    return Pair(found.token_in, found.token_out, decimals.get(found.token_out))
+    tokens = client.tokens().tokens
+    decimals = {token.symbol: token.decimals for token in tokens}
+    symbols = {token.mint: token.symbol for token in tokens}
+    return Pair(
+        found.token_in,
+        found.token_out,
+        decimals.get(found.token_out),
+        symbols=symbols,
+        exact_out=found.swap_mode == "ExactOut",
+        in_decimals=decimals.get(found.token_in),
+    )
 
 
 def _print_orders(listed: list[OrderView]) -> None:
@@ -152,7 +176,7 @@ def _print_orders(listed: list[OrderView]) -> None:
             one.id,
             one.status.value,
             one.user_id,
-            f"{one.amount_in} {one.token_in}",
+            f"{one.amount_in or '-'} {one.token_in}",
             f"{one.amount_out or '-'} {one.token_out}",
             one.executed_price or "-",
             one.venue or "-",

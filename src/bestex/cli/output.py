@@ -1,5 +1,6 @@
 """What commands print: tables for people, JSON for programs; plain text where nobody watches."""
 
+import os
 import sys
 from collections.abc import Sequence
 from typing import Any
@@ -30,6 +31,20 @@ def print_table(columns: Sequence[str], rows: Sequence[Sequence[str | Text]], *,
         wide.print(table)
     for line in captured.get().splitlines():
         print_line(line.rstrip())
+
+
+def bar(part: int, whole: int, width: int) -> str:
+    """A bar of at most `width` characters; on a terminal to an eighth of one, else in plain ASCII."""
+    eighths = -(-part * width * 8 // whole)
+    if _is_plain():
+        return "#" * -(-eighths // 8)
+    full, rest = divmod(eighths, 8)
+    return "█" * full + ("▏▎▍▌▋▊▉"[rest - 1] if rest else "")
+
+
+def _is_plain() -> bool:
+    encoding = (sys.stdout.encoding or "").lower().replace("-", "")
+    return not sys.stdout.isatty() or bool(os.environ.get("NO_COLOR")) or encoding != "utf8"
 
 
 def print_line(text: str = "") -> None:

@@ -12,7 +12,8 @@ from bestex.client import protocol
 from bestex.client.errors import ClientError
 from bestex.client.follow import Follow
 from bestex.client.machine import wait
-from bestex.client.protocol import Amount, Call
+from bestex.client.protocol import Amount, Call, Routing, SwapMode
+from bestex.client.quotes import Quote
 from bestex.client.results import (
     ActiveOrders,
     Health,
@@ -21,7 +22,6 @@ from bestex.client.results import (
     OrderView,
     PoolList,
     QueueStats,
-    Quote,
     TokenList,
 )
 from bestex.client.retry import Repeated, Retry
@@ -49,9 +49,13 @@ class Client:
         self,
         token_in: str,
         token_out: str,
-        amount_in: Amount,
+        amount_in: Amount | None = None,
         *,
         user_id: str,
+        amount_out: Amount | None = None,
+        max_amount_in: Amount | None = None,
+        swap_mode: SwapMode | None = None,
+        routing: Routing | None = None,
         order_type: str = "market",
         slippage_bps: int | None = None,
         priority: int | None = None,
@@ -60,13 +64,19 @@ class Client:
     ) -> OrderView:
         """Place an order; when this returns, it is on the server's disk.
 
-        `token_in` and `token_out` are symbols or mint addresses, `amount_in` counts token units. Lost connections and
-        503 are retried under one Idempotency-Key, so that an order is never doubled. Raises TypeError for a float.
+        `token_in` and `token_out` are symbols or mint addresses, amounts count token units. With `amount_out` instead
+        of `amount_in` the output is exact, and `max_amount_in` bounds what is spent. `routing` is `auto` (what nets
+        most), `best` (one pool) or `split` (all pools of the pair). Lost connections and 503 are retried under one
+        Idempotency-Key, so that an order is never doubled. Raises TypeError for a float.
         """
         call = protocol.place(
             token_in,
             token_out,
             amount_in,
+            amount_out=amount_out,
+            max_amount_in=max_amount_in,
+            swap_mode=swap_mode,
+            routing=routing,
             user_id=user_id,
             order_type=order_type,
             slippage_bps=slippage_bps,
@@ -109,9 +119,33 @@ class Client:
         """Take an order back. Once its transaction may land, this is a request: a landed swap wins."""
         return self._answer(protocol.cancel(order_id))
 
-    def quote(self, token_in: str, token_out: str, amount_in: Amount, *, slippage_bps: int | None = None) -> Quote:
-        """What an amount, in token units, would bring now in every pool of the pair. Raises TypeError for a float."""
-        return self._answer(protocol.quote(token_in, token_out, amount_in, slippage_bps=slippage_bps))
+    def quote(
+        self,
+        token_in: str,
+        token_out: str,
+        amount_in: Amount | None = None,
+        *,
+        amount_out: Amount | None = None,
+        swap_mode: SwapMode | None = None,
+        routing: Routing | None = None,
+        slippage_bps: int | None = None,
+    ) -> Quote:
+        """The route for an amount, in token units, as an order would take it now; and what it was chosen from.
+
+        With `amount_out` instead of `amount_in` the output is exact. Raises TypeError for a float, and unless one
+        of the two is given.
+        """
+        return self._answer(
+            protocol.quote(
+                token_in,
+                token_out,
+                amount_in,
+                amount_out=amount_out,
+                swap_mode=swap_mode,
+                routing=routing,
+                slippage_bps=slippage_bps,
+            )
+        )
 
     def tokens(self) -> TokenList:
         """The tokens that the engine knows."""

@@ -4,7 +4,7 @@ Nothing here opens a connection: `Client` and `AsyncClient` carry these calls ou
 """
 
 from decimal import Decimal
-from typing import Generic, TypeVar
+from typing import Generic, Literal, TypeVar
 from urllib.parse import quote as escape
 
 import httpx
@@ -12,6 +12,7 @@ import msgspec
 
 from bestex.client.errors import ApiError, ConnectionFailed
 from bestex.client.machine import fresh_key
+from bestex.client.quotes import Quote
 from bestex.client.results import (
     ActiveOrders,
     Health,
@@ -20,7 +21,6 @@ from bestex.client.results import (
     OrderView,
     PoolList,
     QueueStats,
-    Quote,
     TokenList,
 )
 
@@ -28,6 +28,11 @@ T = TypeVar("T")
 
 Amount = str | int | Decimal
 """Token units. A binary float cannot say what was meant and is refused."""
+
+SwapMode = Literal["ExactIn", "ExactOut"]
+"""Which amount is exact. Without it, the one that is given."""
+
+Routing = Literal["auto", "best", "split"]
 
 DEFAULT_URL = "http://127.0.0.1:8080"
 
@@ -74,8 +79,12 @@ def amount_text(amount: Amount) -> str:
 def place(
     token_in: str,
     token_out: str,
-    amount_in: Amount,
+    amount_in: Amount | None,
     *,
+    amount_out: Amount | None,
+    max_amount_in: Amount | None,
+    swap_mode: SwapMode | None,
+    routing: Routing | None,
     user_id: str,
     order_type: str,
     slippage_bps: int | None,
@@ -88,7 +97,9 @@ def place(
         "type": order_type,
         "tokenIn": token_in,
         "tokenOut": token_out,
-        "amountIn": amount_text(amount_in),
+        **_exact(amount_in, amount_out, swap_mode),
+        "maxAmountIn": None if max_amount_in is None else amount_text(max_amount_in),
+        "routing": routing,
         "userId": user_id,
         "slippageBps": slippage_bps,
         "priority": priority,
@@ -131,9 +142,19 @@ def cancel(order_id: str) -> Call[OrderView]:
     return Call(method="DELETE", path=f"/api/orders/{escape(order_id, safe='')}", answer=OrderView)
 
 
-def quote(token_in: str, token_out: str, amount_in: Amount, *, slippage_bps: int | None) -> Call[Quote]:
-    """What an amount would bring now, in every pool of the pair."""
-    params = _given(tokenIn=token_in, tokenOut=token_out, amountIn=amount_text(amount_in), slippageBps=slippage_bps)
+def quote(
+    token_in: str,
+    token_out: str,
+    amount_in: Amount | None,
+    *,
+    amount_out: Amount | None,
+    swap_mode: SwapMode | None,
+    routing: Routing | None,
+    slippage_bps: int | None,
+) -> Call[Quote]:
+    """The route for an amount, as an order would take it now."""
+    exact = _exact(amount_in, amount_out, swap_mode)
+    params = _given(tokenIn=token_in, tokenOut=token_out, **exact, routing=routing, slippageBps=slippage_bps)
     return Call(method="GET", path="/api/quote", answer=Quote, params=params)
 
 
@@ -200,3 +221,16 @@ def _refusal(status: int, content: bytes) -> ApiError:
 
 def _given(**params: str | int | None) -> dict[str, str]:
     return {name: str(value) for name, value in params.items() if value is not None}
+
+
+def _exact(amount_in: Amount | None, amount_out: Amount | None, swap_mode: SwapMode | None) -> dict[str, str | None]:
+    """The amount that is exact, and the swap mode that says so; ExactIn goes without saying."""
+    if (amount_in is None) is (amount_out is None):
+        raise TypeError("give amount_in or amount_out: the one that is to be exact")
+    if amount_out is not None and swap_mode is None:
+        swap_mode = "ExactOut"
+    return {
+        "swapMode": swap_mode,
+        "amountIn": None if amount_in is None else amount_text(amount_in),
+        "amountOut": None if amount_out is None else amount_text(amount_out),
+    }

@@ -5,7 +5,6 @@ Prices are token units received per token unit paid.
 """
 
 from datetime import datetime
-from typing import Any
 
 import msgspec
 
@@ -14,11 +13,11 @@ from bestex.orders.order import Finality, OrderError
 from bestex.orders.status import Status
 
 
-class _Answer(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+class Answer(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     """An object in camelCase JSON."""
 
 
-class OrderView(_Answer, frozen=True, kw_only=True):
+class OrderView(Answer, frozen=True, kw_only=True):
     """An order as it stands."""
 
     id: str
@@ -32,10 +31,16 @@ class OrderView(_Answer, frozen=True, kw_only=True):
     token_out: str
     input_mint: str
     output_mint: str
-    amount_in: str
-    in_amount: str
+    swap_mode: str = "ExactIn"
+    routing: str = "best"
+    amount_in: str | None = None
+    """`ExactOut`: unknown before the fill."""
+    in_amount: str | None = None
     amount_out: str | None = None
+    """`ExactIn`: unknown before the fill."""
     out_amount: str | None = None
+    max_amount_in: str | None = None
+    max_in_amount: str | None = None
     executed_price: str | None = None
     price_unit: str
     tx_hash: str | None = None
@@ -56,7 +61,7 @@ class OrderView(_Answer, frozen=True, kw_only=True):
     links: dict[str, str] = {}
 
 
-class AttemptView(_Answer, frozen=True, kw_only=True):
+class AttemptView(Answer, frozen=True, kw_only=True):
     """One signed transaction of an order."""
 
     number: int
@@ -66,10 +71,15 @@ class AttemptView(_Answer, frozen=True, kw_only=True):
     blockhash: str
     last_valid_block_height: int
     in_amount: str
+    """As quoted."""
+    max_in_amount: str | None = None
     quoted_out_amount: str
     min_out_amount: str
     venue: str
+    """Of the biggest leg, as `pool`."""
     pool: str
+    swaps: list[str] = []
+    """Venue and pool of each leg, in order: `raydium_cpmm:<pool>`."""
     fee_lamports: int
     slot: int | None = None
     error: str | None = None
@@ -83,20 +93,20 @@ class OrderDetail(OrderView, frozen=True, kw_only=True):
     attempts: list[AttemptView]
 
 
-class OrderPage(_Answer, frozen=True, kw_only=True):
+class OrderPage(Answer, frozen=True, kw_only=True):
     """Orders, newest first, and the cursor of the next page."""
 
     orders: list[OrderView]
     next_cursor: str | None = None
 
 
-class ActiveOrders(_Answer, frozen=True, kw_only=True):
+class ActiveOrders(Answer, frozen=True, kw_only=True):
     """Orders that can still change, oldest first."""
 
     orders: list[OrderView]
 
 
-class TokenView(_Answer, frozen=True, kw_only=True):
+class TokenView(Answer, frozen=True, kw_only=True):
     """A token that can be traded."""
 
     symbol: str
@@ -105,13 +115,13 @@ class TokenView(_Answer, frozen=True, kw_only=True):
     program: str
 
 
-class TokenList(_Answer, frozen=True, kw_only=True):
+class TokenList(Answer, frozen=True, kw_only=True):
     """All tokens that the engine knows."""
 
     tokens: list[TokenView]
 
 
-class PoolSide(_Answer, frozen=True, kw_only=True):
+class PoolSide(Answer, frozen=True, kw_only=True):
     """One of a pool's two tokens."""
 
     mint: str
@@ -120,7 +130,7 @@ class PoolSide(_Answer, frozen=True, kw_only=True):
     reserve: str | None = None
 
 
-class PoolView(_Answer, frozen=True, kw_only=True):
+class PoolView(Answer, frozen=True, kw_only=True):
     """A pool that is traded."""
 
     address: str
@@ -133,14 +143,14 @@ class PoolView(_Answer, frozen=True, kw_only=True):
     context_slot: int
 
 
-class RefusedPool(_Answer, frozen=True, kw_only=True):
+class RefusedPool(Answer, frozen=True, kw_only=True):
     """A pool that is not traded, and why."""
 
     address: str
     reason: str
 
 
-class PoolList(_Answer, frozen=True, kw_only=True):
+class PoolList(Answer, frozen=True, kw_only=True):
     """The pools that the router chooses from."""
 
     pools: list[PoolView]
@@ -148,51 +158,7 @@ class PoolList(_Answer, frozen=True, kw_only=True):
     simulated: bool
 
 
-class Offer(_Answer, frozen=True, kw_only=True):
-    """One pool's quote, or why it has none."""
-
-    venue: str
-    dex: str
-    label: str
-    pool: str
-    out_amount: str | None = None
-    amount_out: str | None = None
-    price: str | None = None
-    fee_amount: str | None = None
-    fee_mint: str | None = None
-    error: str | None = None
-
-
-class Quote(_Answer, frozen=True, kw_only=True):
-    """The best route for an amount, and the offers that it was chosen from. Jupiter's names where it has one."""
-
-    input_mint: str
-    in_amount: str
-    output_mint: str
-    out_amount: str
-    other_amount_threshold: str
-    """The least that an order would accept."""
-    swap_mode: str
-    slippage_bps: int
-    price_impact_pct: str
-    route_plan: list[dict[str, Any]]
-    context_slot: int
-    time_taken: float
-    """Seconds."""
-    token_in: str
-    token_out: str
-    amount_in: str
-    amount_out: str
-    price: str
-    price_unit: str
-    venue: str
-    quotes: list[Offer]
-    """Every pool's, best first, refusals last."""
-    best_by_venue: dict[str, Offer]
-    simulated: bool
-
-
-class Limits(_Answer, frozen=True, kw_only=True):
+class Limits(Answer, frozen=True, kw_only=True):
     """What the queue is held to."""
 
     concurrency: int
@@ -200,7 +166,7 @@ class Limits(_Answer, frozen=True, kw_only=True):
     max_attempts: int
 
 
-class QueueStats(_Answer, frozen=True, kw_only=True):
+class QueueStats(Answer, frozen=True, kw_only=True):
     """The queue: how much waits, how much is in work, how much has ended how."""
 
     waiting: int
@@ -221,7 +187,7 @@ class QueueStats(_Answer, frozen=True, kw_only=True):
     simulated: bool
 
 
-class Health(_Answer, frozen=True, kw_only=True):
+class Health(Answer, frozen=True, kw_only=True):
     """Whether the engine can work."""
 
     status: str

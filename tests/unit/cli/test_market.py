@@ -6,7 +6,6 @@ from typing import Any
 
 import pytest
 
-from bestex.cli.market import behind_bps
 from tests.unit.client.engine_double import Answer, EngineDouble
 from tests.unit.client.samples import POOLS, QUOTE, TOKENS, encode
 
@@ -15,20 +14,24 @@ from .conftest import Outcome
 Run = Callable[..., Outcome]
 
 
-def test_a_quote_shows_every_pool_best_first_with_its_distance(ask: Run, engine: EngineDouble) -> None:
-    engine.answers.append(Answer(200, encode(QUOTE)))
+def test_a_quote_is_asked_for_as_the_options_say(ask: Run, engine: EngineDouble) -> None:
+    engine.answers.extend([Answer(200, encode(QUOTE))] * 2)
 
-    quoted = ask("quote", "1000", "USDC", "ETH", "--slippage-bps", "50")
+    ask("quote", "1000", "USDC", "ETH", "--slippage-bps", "50", "--routing", "split")
+    ask("quote", "0.5", "USDC", "ETH", "--exact-out")
 
-    heading, best, second, refusal, note = quoted.stdout.splitlines()
-    assert heading.split() == ["VENUE", "OUT", "ETH", "PRICE", "BPS", "TO", "BEST", "POOL"]
-    assert best.split() == ["Meteora", "DLMM", "0.2934", "0.0002934", "0.0", "PoolM"]
-    assert second.split() == ["Raydium", "CPMM", "0.2931066", "0.0002931066", "-10.0", "PoolR"]
-    assert refusal.split() == ["Raydium", "CPMM", "-", "-", "-", "PoolX", "(swaps", "are", "closed)"]
-    assert "an order accepts no less than 0.291933 ETH" in note
-    assert "SIMULATED" in note
-    assert "\x1b" not in quoted.stdout
-    assert engine.targets == ["/api/quote?tokenIn=USDC&tokenOut=ETH&amountIn=1000&slippageBps=50"]
+    assert engine.targets == [
+        "/api/quote?tokenIn=USDC&tokenOut=ETH&amountIn=1000&routing=split&slippageBps=50",
+        "/api/quote?tokenIn=USDC&tokenOut=ETH&swapMode=ExactOut&amountOut=0.5",
+    ]
+
+
+def test_an_unknown_routing_is_wrong_usage(ask: Run, engine: EngineDouble) -> None:
+    refused = ask("quote", "1000", "USDC", "ETH", "--routing", "fastest")
+
+    assert refused.exit_code == 2
+    assert "'auto'" in refused.stderr
+    assert engine.seen == []
 
 
 def test_pools_are_listed_with_those_that_are_not_traded(ask: Run, engine: EngineDouble) -> None:
@@ -61,8 +64,3 @@ def test_json_is_what_the_server_said(
     engine.answers.append(Answer(200, encode(document)))
 
     assert json.loads(ask(*arguments, "--json").stdout) == document
-
-
-@pytest.mark.parametrize(("out", "shown"), [(1_000_000, "0.0"), (999_000, "-10.0"), (999_999, "-0.0"), (1, "-10000.0")])
-def test_the_distance_to_the_best_quote(out: int, shown: str) -> None:
-    assert behind_bps(out, 1_000_000) == shown

@@ -48,6 +48,32 @@ def test_an_order_is_placed_and_its_id_printed(ask: Run, engine: EngineDouble) -
     }
 
 
+def test_an_exact_output_is_placed_with_its_bound_and_its_routing(ask: Run, engine: EngineDouble) -> None:
+    answers(engine, ORDER)
+
+    placed = ask("order", "2", "USDC", "ETH", "--exact-out", "--max-in", "310.5", "--routing", "best")
+
+    assert placed.exit_code == 0, placed.stderr
+    assert json.loads(engine.seen[0].body) == {
+        "type": "market",
+        "tokenIn": "USDC",
+        "tokenOut": "ETH",
+        "swapMode": "ExactOut",
+        "amountOut": "2",
+        "maxAmountIn": "310.5",
+        "routing": "best",
+        "userId": "cli",
+    }
+
+
+def test_a_bound_of_the_input_needs_an_exact_output(ask: Run, engine: EngineDouble) -> None:
+    refused = ask("order", "1000", "USDC", "ETH", "--max-in", "310.5")
+
+    assert refused.exit_code == 2
+    assert "--exact-out" in refused.stderr
+    assert engine.seen == []
+
+
 def test_an_order_can_be_printed_as_json(ask: Run, engine: EngineDouble) -> None:
     answers(engine, ORDER)
 

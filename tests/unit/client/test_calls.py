@@ -10,7 +10,7 @@ import msgspec
 import pytest
 
 import bestex.api
-from bestex.client import ApiError, AsyncClient, Client, ConnectionFailed, results
+from bestex.client import ApiError, AsyncClient, Client, ConnectionFailed, quotes, results
 
 from .conftest import Caller
 from .engine_double import Answer, Cut, EngineDouble
@@ -49,6 +49,13 @@ PAGE = {"orders": [ORDER], "nextCursor": "c2"}
             ("USDC", "ETH", 1000),
             {"slippage_bps": 10},
             "GET /api/quote?tokenIn=USDC&tokenOut=ETH&amountIn=1000&slippageBps=10",
+            QUOTE,
+        ),
+        (
+            "quote",
+            ("USDC", "ETH"),
+            {"amount_out": "0.5", "routing": "best"},
+            "GET /api/quote?tokenIn=USDC&tokenOut=ETH&swapMode=ExactOut&amountOut=0.5&routing=best",
             QUOTE,
         ),
         ("tokens", (), {}, "GET /api/tokens", TOKENS),
@@ -174,8 +181,11 @@ def test_both_clients_offer_the_same() -> None:
         (results.PoolSide, "PoolSide"),
         (results.RefusedPool, "RefusedPool"),
         (results.PoolList, "PoolList"),
-        (results.Offer, "OfferView"),
-        (results.Quote, "QuoteView"),
+        (quotes.Offer, "OfferView"),
+        (quotes.SwapInfo, "SwapInfo"),
+        (quotes.RouteLeg, "RouteLeg"),
+        (quotes.Alternative, "AlternativeView"),
+        (quotes.Quote, "QuoteView"),
         (results.Limits, "Limits"),
         (results.QueueStats, "QueueView"),
         (results.Health, "Health"),

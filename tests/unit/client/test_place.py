@@ -127,13 +127,43 @@ def test_other_refusals_are_not_repeated(caller: Caller, engine: EngineDouble, s
     assert len(engine.seen) == 1
 
 
-@pytest.mark.parametrize("amount", [1.5, 1000.0, True, None, b"1"])
+@pytest.mark.parametrize("amount", [1.5, 1000.0, True, b"1"])
 def test_a_float_is_no_amount(caller: Caller, engine: EngineDouble, amount: Any) -> None:
     with pytest.raises(TypeError, match="floats are not exact"):
         caller.call("place", "USDC", "ETH", amount, user_id="alice")
     with pytest.raises(TypeError):
         caller.call("quote", "USDC", "ETH", amount)
+    with pytest.raises(TypeError):
+        caller.call("place", "USDC", "ETH", amount_out=1, max_amount_in=amount, user_id="alice")
     assert engine.seen == []
+
+
+@pytest.mark.parametrize("amounts", [{}, {"amount_in": 1, "amount_out": 1}])
+def test_one_amount_is_exact(caller: Caller, engine: EngineDouble, amounts: dict[str, int]) -> None:
+    with pytest.raises(TypeError, match="the one that is to be exact"):
+        caller.call("place", "USDC", "ETH", user_id="alice", **amounts)
+    with pytest.raises(TypeError, match="the one that is to be exact"):
+        caller.call("quote", "USDC", "ETH", **amounts)
+    assert engine.seen == []
+
+
+def test_an_exact_output_is_sent_with_its_bound_and_its_routing(caller: Caller, engine: EngineDouble) -> None:
+    engine.answers.append(CREATED)
+
+    caller.call(
+        "place", "USDC", "ETH", amount_out=Decimal("0.5"), max_amount_in="1700", routing="split", user_id="alice"
+    )
+
+    assert json.loads(engine.seen[0].body) == {
+        "type": "market",
+        "tokenIn": "USDC",
+        "tokenOut": "ETH",
+        "swapMode": "ExactOut",
+        "amountOut": "0.5",
+        "maxAmountIn": "1700",
+        "routing": "split",
+        "userId": "alice",
+    }
 
 
 @pytest.mark.parametrize(

@@ -90,5 +90,4 @@ class Progress(msgspec.Struct, kw_only=True):
         return lasted
 
     def _best(self, event: Routed, dex: str) -> str:
-        quote = best_of(event, dex)
-        return self.pair.out_units(quote.out_amount) if quote and quote.out_amount else "-"
+        return self.pair.offered(best_of(event, dex)) or "-"

@@ -95,11 +95,12 @@ class _Demo:
 
     async def _trade(self, client: AsyncClient, closed: asyncio.Future[None]) -> None:
         tokens = {token.symbol: token for token in (await client.tokens()).tokens}
+        symbols = {token.mint: token.symbol for token in tokens.values()}
         self._board = [
             Progress(
                 number=number,
                 planned=planned,
-                pair=Pair(planned.token_in, planned.token_out, tokens[planned.token_out].decimals),
+                pair=Pair(planned.token_in, planned.token_out, tokens[planned.token_out].decimals, symbols),
             )
             for number, planned in enumerate(PLAN, start=1)
         ]
