@@ -52,6 +52,55 @@ async def test_a_quote_is_what_the_best_pool_pays(world: World) -> None:
     assert paid[leg["swapInfo"]["ammKey"]] == best
 
 
+async def test_a_large_amount_is_split_unless_one_pool_is_asked_for(world: World) -> None:
+    large = "/api/quote?tokenIn=USDC&tokenOut=SOL&amountIn=25000000"
+    free, split, best = [await get(world, large + routing) for routing in ("", "&routing=split", "&routing=best")]
+
+    assert (free["routing"], split["routing"], best["routing"]) == ("auto", "split", "best")
+    assert (free["routeKind"], split["routeKind"], best["routeKind"]) == ("split", "split", "single")
+    assert best["bestSingle"] == best["quotes"][0]
+    assert best["gainOverSingleBps"] == "0.00"
+    gain = int(split["outAmount"]) / int(best["outAmount"]) - 1
+    assert float(split["gainOverSingleBps"]) == pytest.approx(gain * 10_000, abs=0.01)
+    assert gain > 0
+    assert [offer["pool"] for offer in best["quotes"]] == [offer["pool"] for offer in split["quotes"]]
+    assert (best["boundClass"], best["optimalityGap"]) == ("one pool of this pair", "0")
+    assert int(split["bound"]) == int(split["outAmount"]) + int(split["optimalityGap"])
+    assert int(split["networkCost"]) > 0
+
+
+async def test_the_legs_of_a_split_are_what_the_pools_pay_and_add_up(world: World) -> None:
+    shown = await get(world, "/api/quote?tokenIn=USDC&tokenOut=SOL&amountIn=25000000&slippageBps=30")
+    pools = {str(listing.pool.address): listing.pool for listing in world.front.book.listings()}
+    swaps = [leg["swapInfo"] for leg in shown["routePlan"]]
+
+    assert {swap["ammKey"] for swap in swaps} == set(pools)
+    for swap in swaps:
+        paid = pools[swap["ammKey"]].quote(USDC.mint, int(swap["inAmount"]), SwapMode.EXACT_IN, CLOCK)
+        assert (swap["outAmount"], swap["feeAmount"]) == (str(paid.out_amount), str(paid.fee_amount))
+    assert sum(int(swap["inAmount"]) for swap in swaps) == int(shown["inAmount"]) == 25 * 10**12
+    assert sum(int(swap["outAmount"]) for swap in swaps) == int(shown["outAmount"])
+    assert sum(leg["bps"] for leg in shown["routePlan"]) == 10_000
+    assert sum(leg["percent"] for leg in shown["routePlan"]) == 100
+    assert sum(int(leg["otherAmountThreshold"]) for leg in shown["routePlan"]) >= int(shown["otherAmountThreshold"])
+    assert int(shown["otherAmountThreshold"]) >= int(shown["outAmount"]) * 9_970 // 10_000
+
+
+async def test_an_exact_output_is_quoted_by_what_it_costs(world: World) -> None:
+    shown = await get(
+        world, "/api/quote?tokenIn=USDC&tokenOut=SOL&amountOut=2.5&swapMode=ExactOut&routing=best&slippageBps=100"
+    )
+    pools = [listing.pool for listing in world.front.book.listings()]
+    asked = sorted(pool.quote(USDC.mint, 2_500_000_000, SwapMode.EXACT_OUT, CLOCK).in_amount for pool in pools)
+
+    assert (shown["swapMode"], shown["outAmount"], shown["amountOut"]) == ("ExactOut", "2500000000", "2.5")
+    assert shown["inAmount"] == str(asked[0])
+    assert shown["otherAmountThreshold"] == str(asked[0] * 101 // 100)
+    assert [int(offer["inAmount"]) for offer in shown["quotes"]] == asked
+    assert {offer["outAmount"] for offer in shown["quotes"]} == {"2500000000"}
+    assert shown["bound"] == shown["inAmount"]
+
+
 async def test_every_pools_offer_is_shown_the_losers_too(world: World) -> None:
     shown = await get(world, QUOTE)
 

@@ -44,13 +44,15 @@ def headline(quote: Quote) -> Iterator[str]:
         f"{_kind(quote)}; price impact {quote.price_impact_pct} %; {bound} at {quote.slippage_bps} bps slippage; "
         f"network cost {_measured(quote.network_cost, quote)}"
     )
-    if quote.optimality_gap is not None and quote.optimality_gap_bps is not None:
+    if quote.optimality_gap == "0":
+        yield f"gap: 0, proven the best possible: {quote.bound_class}"
+    elif quote.optimality_gap is not None and quote.optimality_gap_bps is not None:
         units = "base unit" if quote.optimality_gap == "1" else "base units"
         yield (
             f"gap: at most {quote.optimality_gap} {units} ({gap_bps(quote.optimality_gap_bps)} bps) "
             f"{'above' if exact_out else 'below'} the best possible: {quote.bound_class}"
         )
-    if quote.best_single is not None and quote.gain_over_single_bps is not None:
+    if quote.route_kind != "single" and quote.best_single is not None and quote.gain_over_single_bps is not None:
         single = quote.best_single
         yield (
             f"gain: {Decimal(quote.gain_over_single_bps):+} bps over the best single pool, {single.label} "
@@ -97,6 +99,9 @@ def _leg(leg: RouteLeg) -> tuple[str, ...]:
 
 
 def _print_pools(quote: Quote) -> None:
+    if not quote.quotes:
+        print_line(f"no pool trades {quote.token_in} against {quote.token_out} directly")
+        return
     heading = f"{'IN' if _is_exact_out(quote) else 'OUT'} {_measured_token(quote)}"
     best_of = {offer.pool: f"best {dex}" for dex, offer in quote.best_by_venue.items()}
     rows = [_offer(one, quote, best_of.get(one.pool, "")) for one in quote.quotes]
@@ -120,8 +125,11 @@ def _not_taken(one: Alternative, quote: Quote) -> str:
     if one.kind == "path":
         way = " > ".join(symbol or short(mint) for symbol, mint in zip(one.tokens, one.mints, strict=True))
         what = f"path {way}"
+    elif one.kind == "split":
+        what = f"split over {len(one.pools)} pools" if one.pools else "split"
     else:
-        what = f"split over {len(one.pools)} pools" if one.kind == "split" else "one pool"
+        labels = [offer.label for offer in quote.quotes if offer.pool in one.pools]
+        what = ", ".join(["one pool", *labels])
     amount = _amount(one, quote)
     amount = f", {amount} {_measured_token(quote)}" if amount else ""
     return f"not taken: {what}{amount}: {one.reason}"

@@ -11,7 +11,7 @@ import pytest
 from bestex.api.quote_view import quote_view
 from bestex.cli import output, quotes
 from bestex.client.quotes import Quote
-from bestex.routing.quote import Route
+from bestex.routing.quote import Alternative, Route
 from tests.support.routes import BINS, LARGE, SMALL, TOKENS, exact_out_route, path_route, route, split_route
 from tests.unit.client.engine_double import Answer, EngineDouble
 from tests.unit.client.samples import QUOTE, encode
@@ -38,7 +38,6 @@ def test_a_quote_is_printed(ask: Run, engine: EngineDouble) -> None:
         "1000 USDC -> 0.2934 ETH, 0.0002934 ETH per USDC; SIMULATED",
         f"one pool, Meteora DLMM; {limits}",
         "gap: at most 30 base units (0.02 bps) below the best possible: any split over the pools of this pair",
-        "gain: +0.00 bps over the best single pool, Meteora DLMM 0.2934 ETH",
         "",
         "   SHARE                        VENUE                IN         OUT  FEE BPS  POOL",
         "100.00 %  ####################  Meteora DLMM  1000 USDC  0.2934 ETH      3.0  PoolM",
@@ -83,6 +82,32 @@ def test_a_path_shows_its_hops_in_order(capsys: pytest.CaptureFixture[str]) -> N
     assert re.search(r"1993\.01197 JUP +6\.951193451 SOL", lines[7])
 
 
+def test_a_pair_without_pools_says_so(capsys: pytest.CaptureFixture[str]) -> None:
+    made = path_route()
+    nothing = Alternative(
+        kind="split", mints=(made.in_mint, made.out_mint), pools=(), in_amount=None, out_amount=None, reason="no pool"
+    )
+    lines = shown(route(made.legs, (), best_single=None, alternatives=(nothing,)), capsys)
+
+    assert lines[-3:] == ["no pool trades USDC against SOL directly", "", "not taken: split: no pool"]
+
+
+def test_one_pool_that_was_not_taken_is_named(capsys: pytest.CaptureFixture[str]) -> None:
+    made = split_route()
+    one = Alternative(
+        kind="single",
+        mints=(made.in_mint, made.out_mint),
+        pools=(LARGE.address,),
+        in_amount=made.in_amount,
+        out_amount=19_910_278_993,
+        reason="nets 17.54 bps less",
+    )
+
+    assert shown(msgspec.structs.replace(made, alternatives=(one,)), capsys)[-1] == (
+        "not taken: one pool, Raydium CPMM, 19.910278993 SOL: nets 17.54 bps less"
+    )
+
+
 def test_an_exact_output_is_measured_by_its_input(capsys: pytest.CaptureFixture[str]) -> None:
     lines = shown(exact_out_route(), capsys)
 
@@ -99,6 +124,13 @@ def test_no_bound_no_line_about_it(capsys: pytest.CaptureFixture[str]) -> None:
     unproven = route(made.legs, made.offers, bound=None, best_single=None)
 
     assert not any(line.startswith(("gap", "gain")) for line in shown(unproven, capsys))
+
+
+def test_a_route_that_is_the_best_possible_says_so(capsys: pytest.CaptureFixture[str]) -> None:
+    made = split_route()
+    best = msgspec.structs.replace(made, bound=made.out_amount)
+
+    assert shown(best, capsys)[2] == "gap: 0, proven the best possible: any split over the pools of this pair"
 
 
 def test_a_token_without_a_name_is_shown_by_its_mint(capsys: pytest.CaptureFixture[str]) -> None:
