@@ -1,7 +1,10 @@
 """What one transaction can carry: the terms that the router keeps to, from the real instructions."""
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from itertools import accumulate
 
+import msgspec
 from solders.instruction import Instruction
 from solders.pubkey import Pubkey
 
@@ -55,17 +58,23 @@ class Fitting:
     ) -> Rules:
         """For routes between these tokens. `unit_price`: micro-lamports per compute unit."""
 
-        def priced(terms: LegTerms, lamports: int = 0) -> LegTerms:
+        frame = self._frame(ends)
+        legs = {pool.address: self._leg(pool) for pool in pools}
+        least = _least_sizes(frame, legs)
+
+        def priced(terms: LegTerms, lamports: int = 0, least_size: int = 0) -> LegTerms:
             micro_lamports = lamports * _MICRO + _with_margin(terms.compute_units) * unit_price
             cost = ceil_div(micro_lamports * worth[0], worth[1] * _MICRO)
-            return LegTerms(cost, terms.accounts, terms.size, terms.compute_units, terms.keys)
+            return msgspec.structs.replace(terms, cost=cost, least_size=least_size)
 
-        frame = self._frame(ends)
-        legs = {pool.address: priced(self._leg(pool)) for pool in pools}
-        limits = Limits(accounts=MAX_ACCOUNT_LOCKS, size=MAX_BYTES, compute_units=MAX_COMPUTE_UNITS)
         return Rules(
-            terms=legs,
-            limits=Limits(_most_legs(frame, list(legs.values())), limits.accounts, limits.size, limits.compute_units),
+            terms={pool: priced(leg, least_size=least[pool]) for pool, leg in legs.items()},
+            limits=Limits(
+                legs=_most_legs(frame, least.values()),
+                accounts=MAX_ACCOUNT_LOCKS,
+                size=MAX_BYTES,
+                compute_units=MAX_COMPUTE_UNITS,
+            ),
             frame=priced(frame, fee_lamports(0, 0)),
             mints={token.mint: priced(self._mint(ends, token)) for token in between},
         )
@@ -125,21 +134,20 @@ def _weigh(instructions: Sequence[Instruction]) -> LegTerms:
     )
 
 
-def _most_legs(frame: LegTerms, legs: Sequence[LegTerms]) -> int:
-    """No more legs than this fit, whichever: each brings at least the keys that no other one has."""
-    named: dict[Pubkey, int] = {}
-    for leg in legs:
-        for key in leg.keys:
-            named[key] = named.get(key, 0) + 1
-    own = sorted(leg.size + 32 * sum(named[key] == 1 for key in leg.keys - frame.keys) for leg in legs)
-    room = MAX_BYTES - frame.size - 32 * len(frame.keys)
-    count = 0
-    for size in own:
-        room -= size
-        if room < 0:
-            break
-        count += 1
-    return max(1, count)
+def _least_sizes(frame: LegTerms, legs: Mapping[Pubkey, LegTerms]) -> dict[Pubkey, int]:
+    """Bytes that each leg adds whichever are beside it: its own, and the keys that no other one names."""
+    named = Counter(key for leg in legs.values() for key in leg.keys)
+    return {
+        pool: leg.size + LegTerms(keys=frozenset(key for key in leg.keys - frame.keys if named[key] == 1)).all_bytes
+        for pool, leg in legs.items()
+    }
+
+
+def _most_legs(frame: LegTerms, least_sizes: Iterable[int]) -> int:
+    """No more legs than this fit, whichever."""
+    room = MAX_BYTES - frame.all_bytes
+    reached = accumulate(sorted(least_sizes))
+    return max(1, sum(size <= room for size in reached))
 
 
 def _with_margin(units: int) -> int:

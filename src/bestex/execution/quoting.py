@@ -115,7 +115,7 @@ class Quoting:
             clock=max((view.clock for view in views.values()), key=lambda clock: clock.slot),
             slot=min(view.slot for view in views.values()),
             stale=own.stale if own else (),
-            paths=len(paths.paths) + bool(own),
+            paths=len(paths.paths) + bool(own) if paths.paths else 0,
             paths_left_out=paths.left_out,
         )
 

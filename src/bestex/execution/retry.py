@@ -14,7 +14,6 @@ from bestex.errors import (
 )
 from bestex.orders.order import Order, OrderError
 from bestex.ports import Entropy, TransactionError
-from bestex.types import SwapMode
 from bestex.venues import PROGRAMS
 from bestex.venues.token import INSUFFICIENT_FUNDS, TOKEN_2022_PROGRAM, TOKEN_PROGRAM
 
@@ -68,6 +67,6 @@ def _name(error: TransactionError) -> tuple[str, str]:
     if program is None or error.custom_code is None:
         return TransactionFailed.code, f"{error.name} {error.message}".rstrip()
     name = f"{program.ERRORS.get(error.custom_code, 'unknown error')}, {error.custom_code}"
-    if error.custom_code == program.SLIPPAGE_EXCEEDED[SwapMode.EXACT_IN].code:
-        return "SLIPPAGE_EXCEEDED", f"the pool would pay less than the order's minimum ({name})"
+    if error.custom_code in {refused.code for refused in program.SLIPPAGE_EXCEEDED.values()}:
+        return "SLIPPAGE_EXCEEDED", f"a pool would pay less than its part of the minimum, or ask more ({name})"
     return "SWAP_REFUSED", f"the pool refused the swap ({name})"

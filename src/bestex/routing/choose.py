@@ -50,8 +50,8 @@ class Market(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """Pools of the pair that could not be read, and why."""
     paths_left_out: int = 0
     """Sequences of mints whose pools were not read."""
-    paths: int = 0
-    """Those that were."""
+    paths: int = 1
+    """Those that were, the pair itself with them; 0: no other is worth a look."""
 
 
 class _Found(msgspec.Struct, frozen=True, kw_only=True, gc=False):
@@ -97,11 +97,16 @@ class _Choice:
             self._found.append(best)
         if routing is not Routing.BEST:
             self._look("split", self._split)
-        if routing is Routing.AUTO and self._exact_in:
+        if routing is Routing.AUTO and self._exact_in and self._market.paths:
             self._look("path", self._path)
         if not self._found:
             raise self._none()
         chosen = max(self._found, key=self._net)
+        most = self._wish.max_in_amount
+        if not self._exact_in and most is not None and chosen.in_amount > most:
+            raise NoRoute(
+                f"the pools ask {chosen.in_amount} base units, more than the {most} that may be paid", retryable=True
+            )
         if routing is not Routing.BEST:
             # The same bound for all: that of the widest class which was searched.
             widest = self._found[-1]

@@ -8,6 +8,8 @@ from solders.pubkey import Pubkey
 from bestex.types import Mint
 from bestex.venues.math import ceil_div
 
+_KEY_BYTES = 32
+
 
 class LegTerms(msgspec.Struct, frozen=True, gc=False):
     """What one pool's leg takes up."""
@@ -21,6 +23,18 @@ class LegTerms(msgspec.Struct, frozen=True, gc=False):
     compute_units: int = 0
     keys: frozenset[Pubkey] = frozenset()
     """Accounts by their addresses: those that several legs name are in the transaction once."""
+    least_size: int = 0
+    """Bytes that it adds to a transaction whatever else is in it."""
+
+    @property
+    def all_accounts(self) -> int:
+        """With those that are known by address."""
+        return self.accounts + len(self.keys)
+
+    @property
+    def all_bytes(self) -> int:
+        """With the addresses."""
+        return self.size + _KEY_BYTES * len(self.keys)
 
 
 class Limits(msgspec.Struct, frozen=True, gc=False):
@@ -36,8 +50,8 @@ class Limits(msgspec.Struct, frozen=True, gc=False):
         """Whether so many legs that use so much altogether fit."""
         return (
             (self.legs is None or legs <= self.legs)
-            and (self.accounts is None or used.accounts <= self.accounts)
-            and (self.size is None or used.size <= self.size)
+            and (self.accounts is None or used.all_accounts <= self.accounts)
+            and (self.size is None or used.all_bytes <= self.size)
             and (self.compute_units is None or used.compute_units <= self.compute_units)
         )
 
@@ -84,15 +98,15 @@ class Rules(msgspec.Struct, frozen=True, gc=False):
 
 
 def together(terms: list[LegTerms]) -> LegTerms:
-    """The sum of several legs. Accounts that are known by address are counted, once each, with their bytes."""
+    """The sum of several legs; accounts that are known by address are in it once."""
     keys = frozenset[Pubkey]().union(*(leg.keys for leg in terms))
     return LegTerms(
         cost=sum(leg.cost for leg in terms),
-        accounts=sum(leg.accounts for leg in terms) + len(keys),
-        size=sum(leg.size for leg in terms) + _KEY_BYTES * len(keys),
+        accounts=sum(leg.accounts for leg in terms),
+        size=sum(leg.size for leg in terms),
         compute_units=sum(leg.compute_units for leg in terms),
+        keys=keys,
     )
 
 
 _FREE = LegTerms()
-_KEY_BYTES = 32

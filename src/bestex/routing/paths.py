@@ -7,15 +7,17 @@ is less for more. The search ends when none that is left exceeds what the best p
 
 import heapq
 from collections.abc import Iterator
+from contextlib import suppress
 from itertools import count, product
 from typing import TypeAlias
 
 import msgspec
+from solders.pubkey import Pubkey
 
 from bestex.errors import NoRoute
 from bestex.routing.certificate import Split
 from bestex.routing.graph import Graph
-from bestex.routing.legs import Limits, Rules
+from bestex.routing.legs import LegTerms, Rules, together
 from bestex.routing.split import split
 from bestex.types import ChainClock, Mint, SwapMode
 from bestex.venues.curve import PRICE_BITS
@@ -136,47 +138,85 @@ class _Search:
         self._keep(mints, free)
         if self._rules == Rules():
             self._fit_bound = max(self._fit_bound, reached)
-            return
-        for limits in self._shares(len(free)):
-            try:
-                hops = self._within(mints, free, limits)
-            except NoRoute:
-                # Less than all of it may yet pass through: this is not proof enough to leave it out of the bound.
-                self._fit_bound = max(self._fit_bound, reached if len(free) > 1 else 0)
-            else:
-                self._fit_bound = max(self._fit_bound, min(reached, hops[-1].fit_bound))
-                self._keep(mints, hops)
+        elif len(free) == 1:
+            with suppress(NoRoute):
+                (hop,) = self._in_turn(mints, free, heaviest=False)
+                self._keep(mints, (hop,))
+                self._fit_bound = max(self._fit_bound, min(reached, hop.fit_bound))
+        else:
+            for heaviest in (False, True):
+                with suppress(NoRoute):
+                    self._keep(mints, self._in_turn(mints, free, heaviest=heaviest))
+            for shares in self._shares(mints):
+                self._fit_bound = max(self._fit_bound, min(reached, self._bound_within(mints, shares, reached)))
 
-    def _shares(self, hops: int) -> Iterator[tuple[Limits, ...]]:
-        """How the hops may divide the legs among them, or some of the legs."""
-        limits = self._rules.limits
-        if limits.legs is None:
-            yield (limits,) * hops
-            return
-        for legs in product(range(1, limits.legs - hops + 2), repeat=hops):
-            if sum(legs) <= limits.legs:
-                yield tuple(msgspec.structs.replace(limits, legs=share) for share in legs)
+    def _in_turn(self, mints: tuple[Mint, ...], free: tuple[Split, ...], *, heaviest: bool) -> tuple[Split, ...]:
+        """The hops one after the other, each with the room that is left.
 
-    def _within(
-        self, mints: tuple[Mint, ...], free: tuple[Split, ...], limits: tuple[Limits, ...]
-    ) -> tuple[Split, ...]:
-        """The hops again, each with its share of the legs, and with costs in its own output's token."""
-        amount = reached = self._in_amount
-        hops = []
-        for at, limit in enumerate(limits):
+        For each later hop, room is kept for the lightest of its pools, or for the one that its free split uses most.
+        """
+        if heaviest:
+            kept = [self._rules.of(hop.legs[0].pool.address) for hop in free]
+        else:
+            kept = [min(self._terms(mints, at), key=lambda terms: terms.all_bytes) for at in range(len(free))]
+        amount = self._in_amount
+        done: list[Split] = []
+        for at in range(len(free)):
             worth, unit = 1, 1
             for later in free[at + 1 :]:
                 worth, unit = worth * later.in_amount, unit * later.out_amount
-            terms = {
-                pool.address: msgspec.structs.replace(leg, cost=ceil_div(leg.cost * worth, unit))
-                for pool in self._graph.pools(mints[at], mints[at + 1])
-                for leg in (self._rules.of(pool.address),)
-            }
-            frame = msgspec.structs.replace(self._rules.frame, cost=0)
-            hop = self._split(mints[: at + 2], amount, Rules(terms, limit, frame), reached)
-            hops.append(hop)
-            amount, reached = hop.out_amount, hop.fit_bound
-        return tuple(hops)
+            used = [self._rules.of(leg.pool.address) for hop in done for leg in hop.legs]
+            frame = together([self._around(mints), *used, *kept[at + 1 :]])
+            rules = Rules(self._priced(mints, at, worth, unit), self._rules.limits, frame)
+            done.append(self._split(mints[: at + 2], amount, rules))
+            amount = done[-1].out_amount
+        return tuple(done)
+
+    def _around(self, mints: tuple[Mint, ...]) -> LegTerms:
+        return self._rules.whole((), mints[1:-1])
+
+    def _terms(self, mints: tuple[Mint, ...], at: int) -> list[LegTerms]:
+        return [self._rules.of(pool.address) for pool in self._graph.pools(mints[at], mints[at + 1])]
+
+    def _priced(self, mints: tuple[Mint, ...], at: int, worth: int, unit: int) -> dict[Pubkey, LegTerms]:
+        """The terms of a hop's legs, with costs in the token that the hop pays: `unit` of it are worth `worth`."""
+        return {
+            pool.address: msgspec.structs.replace(leg, cost=ceil_div(leg.cost * worth, unit))
+            for pool in self._graph.pools(mints[at], mints[at + 1])
+            for leg in (self._rules.of(pool.address),)
+        }
+
+    def _shares(self, mints: tuple[Mint, ...]) -> Iterator[tuple[int, ...]]:
+        """The greatest numbers of legs that the hops may have together, by the least that they can take up."""
+        room = None if self._rules.limits.size is None else self._rules.limits.size - self._around(mints).all_bytes
+        hops = [sorted(terms.least_size for terms in self._terms(mints, at)) for at in range(len(mints) - 1)]
+
+        def fits(legs: tuple[int, ...]) -> bool:
+            least = sum(sum(sizes[:count]) for sizes, count in zip(hops, legs, strict=True))
+            few = self._rules.limits.legs is None or sum(legs) <= self._rules.limits.legs
+            return few and (room is None or least <= room)
+
+        all_that_fit = {legs for legs in product(*(range(1, len(sizes) + 1) for sizes in hops)) if fits(legs)}
+        for legs in sorted(all_that_fit):
+            more = (tuple(count + (at == other) for other, count in enumerate(legs)) for at in range(len(legs)))
+            if not any(each in all_that_fit for each in more):
+                yield legs
+
+    def _bound_within(self, mints: tuple[Mint, ...], legs: tuple[int, ...], reached: int) -> int:
+        """No path with so many legs in its hops pays more. Where that cannot be told: `reached`."""
+        amount = self._in_amount
+        least = [sorted(terms.least_size for terms in self._terms(mints, at)) for at in range(len(legs))]
+        around = msgspec.structs.replace(self._around(mints), cost=0)
+        for at, most in enumerate(legs):
+            others = sum(sum(sizes[: legs[other]]) for other, sizes in enumerate(least) if other != at)
+            frame = msgspec.structs.replace(around, size=around.size + others)
+            limits = msgspec.structs.replace(self._rules.limits, legs=most)
+            try:
+                hop = self._split(mints[: at + 2], amount, Rules(self._priced(mints, at, 0, 1), limits, frame), amount)
+            except NoRoute:
+                return reached
+            amount = hop.fit_bound
+        return amount
 
     def _keep(self, mints: tuple[Mint, ...], hops: tuple[Split, ...]) -> None:
         pools = [leg.pool.address for hop in hops for leg in hop.legs]

@@ -59,7 +59,7 @@ class Task:
         self.moving = amount
         """Base units that arrive at the pools (exact_in) or leave them (exact_out), at the most or least."""
         self._bound_amount = self._bounded = max(amount, bound_amount or 0)
-        self.extended = self._bound_amount > amount
+        self.extended = bound_amount is not None
         """Whether bounds are to hold for other inputs, too."""
         for pool in pools:
             self._open(pool)

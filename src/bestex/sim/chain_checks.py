@@ -4,8 +4,8 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 
 from bestex.orders import events as made
-from bestex.orders.attempt import LIVE, AttemptState
-from bestex.orders.order import Finality
+from bestex.orders.attempt import LIVE, Attempt, AttemptState
+from bestex.orders.order import Finality, Terms
 from bestex.orders.status import Status
 from bestex.sim.evidence import Evidence, is_signed_by, ours, paid_by_pools
 from bestex.types import BPS, Mint, OrderId
@@ -62,20 +62,34 @@ def stored_fill_is_chain_truth(evidence: Evidence) -> Iterator[str]:
 
 
 def fills_keep_their_terms(evidence: Evidence) -> Iterator[str]:
-    """A fill spends the order's amount, pays at least the attempt's minimum, and its fee is within what was told."""
+    """A fill moves the order's amount, is within the attempt's limit, and its fee is within what was told."""
     for order_id, order in evidence.stored.orders.items():
         fill, terms = order.fill, order.terms
         for attempt in evidence.stored.attempts[order_id]:
-            slack = attempt.min_out_amount * BPS - attempt.quoted_out_amount * (BPS - terms.slippage_bps)
-            if slack < 0 or attempt.in_amount != terms.in_amount:
-                swap = f"{attempt.in_amount} for {attempt.min_out_amount}"
+            most, least = attempt.max_in_amount or attempt.in_amount, attempt.min_out_amount
+            if not _keeps_terms(terms, attempt):
+                swap = f"at most {most} for at least {least}"
                 yield f"order {order_id}: attempt {attempt.number} swaps {swap}, against the order's terms"
             if fill is None or fill.signature != attempt.signature:
                 continue
-            if fill.in_amount != terms.in_amount or fill.out_amount < attempt.min_out_amount:
-                yield f"order {order_id}: {fill.in_amount} paid for {fill.out_amount}, least {attempt.min_out_amount}"
+            fixed = (
+                fill.in_amount == terms.in_amount if terms.out_amount is None else fill.out_amount == terms.out_amount
+            )
+            if not fixed or fill.in_amount > most or fill.out_amount < least:
+                yield f"order {order_id}: {fill.in_amount} paid for {fill.out_amount}, most {most}, least {least}"
             if fill.fee_lamports > attempt.fee_lamports:
                 yield f"order {order_id}: a fee of {fill.fee_lamports} lamports, at most {attempt.fee_lamports} told"
+
+
+def _keeps_terms(terms: Terms, attempt: Attempt) -> bool:
+    """Whether the amount that is fixed is the order's, and the other one's limit within its slippage."""
+    if terms.out_amount is None:
+        slack = attempt.min_out_amount * BPS - attempt.quoted_out_amount * (BPS - terms.slippage_bps)
+        return slack >= 0 and attempt.in_amount == attempt.max_in_amount == terms.in_amount
+    most = attempt.max_in_amount or 0
+    within = most * BPS <= attempt.in_amount * (BPS + terms.slippage_bps)
+    allowed = terms.max_in_amount is None or most <= terms.max_in_amount
+    return within and allowed and attempt.quoted_out_amount == attempt.min_out_amount == terms.out_amount
 
 
 def attempts_are_stored_before_sent(evidence: Evidence) -> Iterator[str]:
