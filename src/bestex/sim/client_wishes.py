@@ -11,7 +11,11 @@ from bestex.paper.assets import ASSETS
 from bestex.paper.market import ABSENT
 from bestex.sim.record import Posted
 
+OVER_ANOTHER = ("JUP", "USDC")
+"""Clients trade these, too, though no pool of the simulated market does: the way leads over SOL."""
 _USERS = 3
+_CHANCE_OF_EXACT_OUT = 0.2
+_CHANCE_OF_OTHER_ROUTING = 0.3
 _CHANCE_UNSOUND = 0.04
 _CHANCE_OF_SELLING_NOTHING = 0.2
 """That a client sells what the wallet does not hold at first."""
@@ -38,8 +42,8 @@ def draw_wish(number: int, pairs: Sequence[tuple[str, str]], draw: random.Random
     if token_in == ABSENT and draw.random() > _CHANCE_OF_SELLING_NOTHING:
         token_in, token_out = token_out, token_in
     low, high = _USD
-    asset = ASSETS[token_in]
-    amount = to_units(asset.raw(low * (high / low) ** draw.random()), asset.token.decimals)
+    usd = low * (high / low) ** draw.random()
+    amount = _worth(usd, token_in)
     fields: dict[str, Any] = {
         "type": "market",
         "tokenIn": token_in if draw.random() < 0.8 else token_in.lower(),
@@ -47,6 +51,14 @@ def draw_wish(number: int, pairs: Sequence[tuple[str, str]], draw: random.Random
         "amountIn": amount if draw.random() < 0.5 else msgspec.Raw(amount.encode()),
         **_options(draw),
     }
+    if {token_in, token_out} != set(OVER_ANOTHER):
+        if draw.random() < _CHANCE_OF_OTHER_ROUTING:
+            fields["routing"] = draw.choice(("best", "split", "auto"))
+        if draw.random() < _CHANCE_OF_EXACT_OUT:
+            del fields["amountIn"]
+            fields |= {"swapMode": "ExactOut", "amountOut": _worth(usd, token_out)}
+            if draw.random() < 0.5:
+                fields["maxAmountIn"] = _worth(usd * draw.uniform(0.95, 1.2), token_in)
     posted = _name(number, draw)
     fields["userId"] = posted.user_id
     headers = [(b"content-type", b"application/json")]
@@ -60,6 +72,12 @@ def draw_wish(number: int, pairs: Sequence[tuple[str, str]], draw: random.Random
     return Wish(posted, token_in, token_out, amount, headers, msgspec.json.encode(fields))
 
 
+def _worth(usd: float, symbol: str) -> str:
+    """Token units, about as many as the dollars buy."""
+    asset = ASSETS[symbol]
+    return to_units(asset.raw(usd), asset.token.decimals)
+
+
 _UNSOUND: tuple[dict[str, Any], ...] = (
     {"amountIn": "0"},
     {"amountIn": "0.0000000000001"},
@@ -68,6 +86,8 @@ _UNSOUND: tuple[dict[str, Any], ...] = (
     {"slippageBps": 10_001},
     {"maxRetries": 50},
     {"priority": "high"},
+    {"swapMode": "ExactOut", "amountIn": "1"},
+    {"routing": "worst"},
     {"unknown": 1},
 )
 

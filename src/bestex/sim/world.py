@@ -16,6 +16,7 @@ from bestex.errors import BestexError
 from bestex.sim.asgi import Server
 from bestex.sim.chain import SimChain
 from bestex.sim.chance import Chance
+from bestex.sim.client_wishes import OVER_ANOTHER
 from bestex.sim.clients import Clients
 from bestex.sim.cuts import Cut, Cuts, Plan, no_cuts
 from bestex.sim.disk import Disk, PowerLost
@@ -31,6 +32,7 @@ from bestex.sim.trace import Trace
 from bestex.solana.signer import KeypairSigner
 
 PAIRS = frozenset({("SOL", "USDC"), ("JUP", "SOL")})
+TRADED = [*sorted(PAIRS), OVER_ANOTHER]
 WALLET = Keypair.from_seed(bytes(range(32)))
 END_WITHIN_S = 400.0
 """Virtual seconds in which everything must have ended once the world has healed."""
@@ -106,7 +108,7 @@ class World:
             self.chance, self.weather, self.trace, self.clock, wallet=WALLET.pubkey(), pairs=PAIRS
         )
         self.begin = Balances.of(self.chain.cluster.validator.chain.state.accounts)
-        self.clients = Clients(self, self.record, self.weather, self.chance, self.trace, sorted(PAIRS))
+        self.clients = Clients(self, self.record, self.weather, self.chance, self.trace, TRADED)
         self._tasks = [asyncio.create_task(self.chain.run()), asyncio.create_task(self._supervise())]
         self._tasks += [asyncio.create_task(self._strike(fault, act)) for fault, act in self._nemeses().items()]
         trading = asyncio.create_task(self.clients.run(self.options.orders, self.rage_s * 0.6))
