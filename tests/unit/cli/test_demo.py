@@ -52,10 +52,21 @@ def test_every_status_of_every_order_is_a_plain_line(shown: tuple[int, list[str]
     assert "\x1b" not in "".join(lines)
 
 
+def test_orders_that_no_single_pool_serves_best_show_their_legs(shown: tuple[int, list[str], str]) -> None:
+    _, lines, _ = shown
+    routed = {number: line for line in lines if " routing " in line for number in re.findall(r"#(\d+)", line)[:1]}
+    path = next(str(number) for number, planned in enumerate(PLAN, start=1) if planned.token_in == "BTC")
+    exact = next(number for number, planned in enumerate(PLAN, start=1) if planned.exact_out)
+
+    assert re.search(r"BTC > \S+ .*, .*\S+ > ETH", routed[path])
+    assert any(re.search(r"\w+ [\d.]+ % \+ \w+ [\d.]+ % at", line) for line in routed.values())
+    assert any(f"#{exact} " in line and re.search(r"confirmed +500 JUP for [\d.]+ USDC", line) for line in lines)
+
+
 def test_the_end_says_how_to_go_on(shown: tuple[int, list[str], str]) -> None:
     _, lines, _ = shown
 
-    assert any(re.search(r"fills by venue: .*(raydium|meteora)_\w+ \d+", line) for line in lines)
+    assert any(re.search(r"swaps by venue: .*(raydium|meteora)_\w+ \d+", line) for line in lines)
     assert any(re.search(r"POST to confirmed: [\d.]+ s median", line) for line in lines)
     assert [line.split()[0] for line in lines[-2:]] == ["curl", "curl"]
 

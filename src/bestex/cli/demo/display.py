@@ -128,7 +128,7 @@ def _wide(board: Sequence[Progress], now: datetime) -> Table:
         shown.add_row(
             str(one.number),
             f"{one.pair.token_in}→{one.pair.token_out}",
-            one.planned.amount_in,
+            one.planned.exact,
             status,
             stages,
             raydium,
@@ -144,7 +144,7 @@ def _wide(board: Sequence[Progress], now: datetime) -> Table:
 _WIDE_COLUMNS = (
     ("#", ">"),
     ("PAIR", "<"),
-    ("AMOUNT IN", ">"),
+    ("EXACTLY", ">"),
     ("STATUS", "<"),
     ("SECONDS", "<"),
     ("RAYDIUM", ">"),
@@ -166,7 +166,7 @@ def _narrow(board: Sequence[Progress], now: datetime) -> Table:
         raydium, meteora = _quotes(one)
         shown.add_row(
             str(one.number),
-            f"{one.planned.amount_in} {one.pair.token_in}\n→ {one.pair.token_out}",
+            _order(one),
             Text.assemble(status, "\n", stages),
             Text.assemble(raydium, "\n", meteora),
             f"{one.venue}\n{short(one.tx_hash)}",
@@ -183,12 +183,19 @@ def _status(one: Progress, now: datetime) -> tuple[Text, Text]:
 
 
 def _quotes(one: Progress) -> tuple[Text, Text]:
-    """Both exchanges' best quotes, the chosen one marked."""
-    chosen = one.venue.split("_")[0]
+    """Both exchanges' best quotes; those that the route trades on are marked."""
+    chosen = {venue.partition("_")[0] for venue in one.venues}
     return (
-        Text(digits(one.raydium), style="green" if chosen == "raydium" else ""),
-        Text(digits(one.meteora), style="green" if chosen == "meteora" else ""),
+        Text(digits(one.raydium), style="green" if "raydium" in chosen else ""),
+        Text(digits(one.meteora), style="green" if "meteora" in chosen else ""),
     )
+
+
+def _order(one: Progress) -> str:
+    """The trade in two lines, with the amount that is exact."""
+    if one.planned.exact_out:
+        return f"{one.pair.token_in}\n→ {one.planned.exact}"
+    return f"{one.planned.exact}\n→ {one.pair.token_out}"
 
 
 def _slippage(one: Progress) -> str:

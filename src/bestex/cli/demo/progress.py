@@ -1,5 +1,6 @@
 """Where each of the demo's orders stands: the sum of its events, ready to be shown."""
 
+from collections.abc import Sequence
 from datetime import datetime
 
 import msgspec
@@ -29,7 +30,8 @@ class Progress(msgspec.Struct, kw_only=True):
     raydium: str = ""
     """Best quote of any Raydium pool."""
     meteora: str = ""
-    venue: str = ""
+    venues: tuple[str, ...] = ()
+    """Of the route's legs, the biggest first."""
     tx_hash: str = ""
     executed_price: str = ""
     slippage_bps: str = ""
@@ -39,6 +41,12 @@ class Progress(msgspec.Struct, kw_only=True):
     confirmed_after_s: float | None = None
     """From the POST to `confirmed`, as a client sees it."""
     ended: bool = False
+
+    @property
+    def venue(self) -> str:
+        """The biggest leg's, and how many more legs there are."""
+        more = f" +{len(self.venues) - 1}" if len(self.venues) > 1 else ""
+        return f"{self.venues[0]}{more}" if self.venues else ""
 
     @property
     def status(self) -> str:
@@ -59,11 +67,12 @@ class Progress(msgspec.Struct, kw_only=True):
             case Routed():
                 self.raydium = self._best(event, "Raydium")
                 self.meteora = self._best(event, "Meteora")
-                self.venue = event.venue
+                self.venues = _venues(event.venue, [leg.venue for leg in event.legs])
             case Submitted():
                 self.tx_hash = event.tx_hash
             case Confirmed():
-                self.venue, self.tx_hash = event.venue, event.tx_hash
+                self.venues = _venues(event.venue, [leg.partition(":")[0] for leg in event.legs])
+                self.tx_hash = event.tx_hash
                 self.executed_price = event.executed_price
                 self.slippage_bps = event.slippage_bps_realized
                 self.problem = ""
@@ -91,3 +100,10 @@ class Progress(msgspec.Struct, kw_only=True):
 
     def _best(self, event: Routed, dex: str) -> str:
         return self.pair.offered(best_of(event, dex)) or "-"
+
+
+def _venues(biggest: str, legs: Sequence[str]) -> tuple[str, ...]:
+    rest = list(legs)
+    if biggest in rest:
+        rest.remove(biggest)
+    return biggest, *rest

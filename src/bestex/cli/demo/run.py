@@ -100,7 +100,14 @@ class _Demo:
             Progress(
                 number=number,
                 planned=planned,
-                pair=Pair(planned.token_in, planned.token_out, tokens[planned.token_out].decimals, symbols),
+                pair=Pair(
+                    planned.token_in,
+                    planned.token_out,
+                    tokens[planned.token_out].decimals,
+                    symbols=symbols,
+                    exact_out=planned.exact_out,
+                    in_decimals=tokens[planned.token_in].decimals,
+                ),
             )
             for number, planned in enumerate(PLAN, start=1)
         ]

@@ -11,13 +11,13 @@ def summary(board: Sequence[Progress]) -> list[str]:
     """The result in plain lines."""
     filled = [one for one in board if one.status == "confirmed"]
     rest = [one for one in board if one.status != "confirmed"]
-    venues = Counter(one.venue for one in filled)
+    venues = Counter(venue for one in filled for venue in one.venues)
     waits = [one.confirmed_after_s for one in filled if one.confirmed_after_s is not None]
     statuses = Counter(one.status or "not placed" for one in board)
     lines = [", ".join(f"{count} {status}" for status, count in statuses.most_common()) + " (SIMULATED)"]
     if filled:
         fills = ", ".join(f"{venue} {count}" for venue, count in venues.most_common())
-        lines.append(f"fills by venue: {fills} (SIMULATED)")
+        lines.append(f"swaps by venue: {fills} (SIMULATED)")
     if waits:
         lines.append(f"POST to confirmed: {median(waits):.2f} s median, {max(waits):.2f} s longest (SIMULATED)")
     lines.extend(f"#{one.number} {one.status or 'not placed'} {_reason(one)}" for one in rest)

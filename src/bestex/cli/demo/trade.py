@@ -51,7 +51,8 @@ class Trader:
         return await self._client.place(
             self._name(planned, planned.token_in),
             self._name(planned, planned.token_out),
-            planned.amount_in,
+            None if planned.exact_out else planned.amount,
+            amount_out=planned.amount if planned.exact_out else None,
             user_id=USER,
             slippage_bps=planned.slippage_bps,
             priority=planned.priority,

@@ -66,6 +66,19 @@ def test_the_table_says_everything_whatever_the_width(board: list[Progress], wid
         assert part in text, part
 
 
+@pytest.mark.parametrize("width", [80, 150])
+def test_many_legs_of_long_names_fit_too(board: list[Progress], width: int) -> None:
+    one = board[0]
+    one.venues = ("meteora_damm_v2",) * 4
+    one.planned = Planned("USDC", "BONK", "25000000", exact_out=True)
+    one.pair = Pair("USDC", "BONK", 5)
+    lines = rendered(board, width)
+
+    assert max(map(len, lines)) <= width
+    assert any("meteora_damm_v2 +3" in line for line in lines)
+    assert any("25000000 BONK" in line for line in lines)
+
+
 def test_a_wide_table_has_one_line_for_each_order(board: list[Progress]) -> None:
     assert len(rendered(board, 200)) == 2 + len(board)
 
@@ -88,7 +101,7 @@ def test_the_summary_counts_fills_and_explains_the_rest(board: list[Progress]) -
     lines = summary(board)
 
     assert lines[0] == "1 confirmed, 1 not placed, 1 failed (SIMULATED)"
-    assert lines[1] == "fills by venue: meteora_dlmm 1 (SIMULATED)"
+    assert lines[1] == "swaps by venue: meteora_dlmm 1 (SIMULATED)"
     assert lines[2] == "POST to confirmed: 1.25 s median, 1.25 s longest (SIMULATED)"
     assert "#2 not placed (NOT as planned, posted twice): no reason given" in lines
     assert "#3 failed (as planned, posted twice): SLIPPAGE_EXCEEDED: the price moved" in lines

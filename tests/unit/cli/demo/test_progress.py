@@ -2,12 +2,13 @@
 
 from datetime import timedelta
 
+import msgspec
 import pytest
 
 from bestex.cli.demo.plan import PLAN, Ending, Planned
 from bestex.cli.demo.progress import Progress
 from bestex.cli.narrate import Pair
-from bestex.orders.events import Canceled, Retrying, RolledBack
+from bestex.orders.events import Canceled, Confirmed, PoolQuote, Retrying, RolledBack, Routed, RoutedLeg
 from bestex.orders.order import OrderError
 from bestex.orders.status import Status
 from tests.unit.client.samples import ORDER_ID, START, TX_HASH, failed, life
@@ -38,6 +39,37 @@ def test_routing_shows_the_best_quote_of_each_exchange_in_token_units() -> None:
     one = after(2)
 
     assert (one.raydium, one.meteora, one.venue) == ("0.2931066", "0.2934", "meteora_dlmm")
+
+
+def test_a_route_of_several_legs_shows_the_biggest_first() -> None:
+    routed, confirmed = life()[1], life()[4]
+    assert isinstance(routed, Routed)
+    assert isinstance(confirmed, Confirmed)
+    one = progress()
+    one.apply(msgspec.structs.replace(routed, legs=[swap("raydium_cpmm"), swap("meteora_dlmm"), swap("raydium_cpmm")]))
+    assert one.venues == ("meteora_dlmm", "raydium_cpmm", "raydium_cpmm")
+    assert one.venue == "meteora_dlmm +2"
+
+    one.apply(msgspec.structs.replace(confirmed, legs=["raydium_clmm:C", "meteora_dlmm:M"]))
+    assert one.venue == "meteora_dlmm +1"
+
+
+def swap(venue: str) -> RoutedLeg:
+    return RoutedLeg(
+        venue=venue, dex="", pool="P", input_mint="MintIn", output_mint="MintOut", in_amount="1", out_amount="1",
+        other_amount_threshold="1", fee_amount="0", fee_mint="MintIn", bps=1,
+    )  # fmt: skip
+
+
+def test_an_exact_output_shows_what_each_exchange_asks() -> None:
+    quote = PoolQuote(venue="raydium_cpmm", dex="Raydium", pool="R", in_amount="999500000", out_amount="29340000")
+    routed = life()[1]
+    assert isinstance(routed, Routed)
+    one = progress()
+    one.pair = msgspec.structs.replace(one.pair, exact_out=True, in_decimals=6)
+    one.apply(msgspec.structs.replace(routed, quotes=[quote]))
+
+    assert (one.raydium, one.meteora) == ("999.5", "-")
 
 
 def test_a_fill_shows_what_it_was() -> None:
@@ -125,4 +157,5 @@ def test_the_plan_shows_what_it_promises() -> None:
     assert sum(planned.ending is Ending.FAILED for planned in PLAN) == 1
     assert any(planned.by_mint for planned in PLAN)
     assert any(planned.repeated for planned in PLAN)
+    assert any(planned.exact_out for planned in PLAN)
     assert len({planned.priority for planned in PLAN}) > 2
