@@ -64,6 +64,11 @@ def clock(at: datetime) -> str:
     return at.astimezone(UTC).strftime("%H:%M:%S.%f")[:-3] + "Z"
 
 
+def base_units(amount: str) -> str:
+    """An amount in base units, in words."""
+    return f"{amount} base unit{'' if amount in {'1', '-1', '+1'} else 's'}"
+
+
 def word(event: Event) -> str:
     """The status to show: the order's own, and `finalized` once nothing can undo the fill."""
     return "finalized" if isinstance(event, Finalized) else event.status.value
@@ -117,7 +122,7 @@ def _routed(event: Routed, pair: Pair) -> str:
     if len(event.legs) < 2:
         return f"{event.venue} chosen at {event.price}; {_best_pools(event, pair)}"
     gain = f", {Decimal(event.gain_over_single_bps):+} bps over one pool" if event.gain_over_single_bps else ""
-    gap = f", gap at most {event.optimality_gap} base units" if event.optimality_gap else ""
+    gap = f", gap at most {base_units(event.optimality_gap)}" if event.optimality_gap else ""
     return f"{_legs(event.legs, pair)} at {event.price}{gain}{gap}; {_best_pools(event, pair)}"
 
 
@@ -139,17 +144,20 @@ def _percent(leg: RoutedLeg) -> str:
 
 
 def _best_pools(event: Routed, pair: Pair) -> str:
+    if not event.quotes:
+        return f"no pool trades {pair.token_in} against {pair.token_out} directly"
     offers = [f"{dex} {pair.offered(best_of(event, dex)) or 'none'}" for dex in ("Raydium", "Meteora")]
     return f"{', '.join(offers)} {pair.token_in if pair.exact_out else pair.token_out}"
 
 
 def _confirmed(event: Confirmed, pair: Pair) -> str:
     simulated = " SIMULATED" if event.simulated else ""
+    moved = f" ({base_units(f'{int(event.quote_difference):+}')})" if event.quote_difference != "0" else ""
     pools = f" and {len(event.legs) - 1} more" if len(event.legs) > 1 else ""
     paid = f" for {event.amount_in} {pair.token_in}" if pair.exact_out else ""
     return (
         f"{event.amount_out} {pair.token_out}{paid} from {event.venue}{pools} "
-        f"at {event.executed_price} {event.price_unit}, slippage {event.slippage_bps_realized} bps, "
+        f"at {event.executed_price} {event.price_unit}, slippage {event.slippage_bps_realized} bps{moved}, "
         f"tx {event.tx_hash}{simulated}"
     )
 

@@ -5,7 +5,7 @@ from decimal import ROUND_CEILING, Decimal
 
 from rich.text import Text
 
-from bestex.cli.narrate import short
+from bestex.cli.narrate import base_units, short
 from bestex.cli.output import bar, print_line, print_table
 from bestex.client.quotes import Alternative, Offer, Quote, RouteLeg
 from bestex.orders.amount import to_units
@@ -47,9 +47,8 @@ def headline(quote: Quote) -> Iterator[str]:
     if quote.optimality_gap == "0":
         yield f"gap: 0, proven the best possible: {quote.bound_class}"
     elif quote.optimality_gap is not None and quote.optimality_gap_bps is not None:
-        units = "base unit" if quote.optimality_gap == "1" else "base units"
         yield (
-            f"gap: at most {quote.optimality_gap} {units} ({gap_bps(quote.optimality_gap_bps)} bps) "
+            f"gap: at most {base_units(quote.optimality_gap)} ({gap_bps(quote.optimality_gap_bps)} bps) "
             f"{'above' if exact_out else 'below'} the best possible: {quote.bound_class}"
         )
     if quote.route_kind != "single" and quote.best_single is not None and quote.gain_over_single_bps is not None:

@@ -78,6 +78,14 @@ def test_a_path_shows_its_hops() -> None:
     )
 
 
+def test_a_pair_without_pools_says_so() -> None:
+    legs = [leg("raydium_clmm", 10_000, mints=("MintIn", "MintSol")), leg("meteora_dlmm", 10_000, hop=1)]
+
+    assert explain(routed(legs=legs, quotes=[], optimality_gap="1"), PAIR).endswith(
+        "at 0.0002934, gap at most 1 base unit; no pool trades USDC against ETH directly"
+    )
+
+
 def test_pools_are_compared_by_what_they_ask_for_an_exact_output() -> None:
     quotes = [
         PoolQuote(venue="raydium_cpmm", dex="Raydium", pool="R", in_amount="999500000", out_amount="29340000"),
@@ -104,6 +112,19 @@ def test_pools_are_compared_by_what_they_ask_for_an_exact_output() -> None:
 )
 def test_what_was_asked_for(changes: dict[str, Any], told: str) -> None:
     assert explain(accepted(**changes), PAIR) == told
+
+
+@pytest.mark.parametrize(
+    ("difference", "told"),
+    [("0", "bps, tx"), ("-10000", "bps (-10000 base units), tx"), ("1", "bps (+1 base unit), tx")],
+)
+def test_a_fill_that_is_not_as_quoted_says_by_how_much(difference: str, told: str) -> None:
+    event = life()[4]
+    assert isinstance(event, Confirmed)
+
+    assert f"slippage -3.41 {told} {TX_HASH}" in explain(
+        msgspec.structs.replace(event, quote_difference=difference), PAIR
+    )
 
 
 def test_a_fill_from_several_pools_says_so() -> None:
