@@ -5,7 +5,7 @@ from solders.instruction import Instruction
 
 from bestex.paper.cluster import PaperCluster
 from bestex.ports import LandedTransaction
-from bestex.types import Mint, SwapMode
+from bestex.types import Commitment, Mint, SwapMode
 from bestex.venues.pool import Pool, Venue
 from tests.support import paper
 from tests.support.paper import ETH, USDC, USDT, WALLET, Client, ata, balance, pool_at, pools_of, swap
@@ -130,7 +130,7 @@ async def test_the_simulation_of_several_swaps_changes_nothing() -> None:
     cluster = await paper.paper()
     one, other = pools_of(cluster, USDC, ETH)[:2]
     before = held(cluster)
-    blockhash = await cluster.latest_blockhash(paper.Commitment.FINALIZED)
+    blockhash = await cluster.latest_blockhash(Commitment.FINALIZED)
     _, raw = paper.signed(blockhash.blockhash, [swap(one, USDC, THOUSAND_USDC), swap(other, USDC, THOUSAND_USDC)])
     simulation = await cluster.simulate(raw)
     assert simulation.error is None
