@@ -31,7 +31,7 @@ from bestex.sim.evidence import (
 )
 from bestex.sim.observed import Begun, InWork
 from bestex.sim.record import ClientRecord, Polled, Posted, Subscriber
-from bestex.types import OrderId, Signature
+from bestex.types import OrderId, Signature, SwapMode
 from bestex.venues.token import NATIVE_MINT
 from tests.support.paper import USDC, WALLET, ata, paper
 from tests.support.world import Incarnation, World, request, world
@@ -43,9 +43,10 @@ ME = WALLET.pubkey()
 PLACED: dict[str, dict[str, Any]] = {
     "plain": {"token_in": "SOL", "token_out": "USDC", "amount": "5"},
     "new account": {"token_out": "JUP"},
-    "first": {"amount": "200000", "token_out": "ETH", "slippage_bps": 0},
     "retried": {"amount": "200000", "token_out": "ETH", "slippage_bps": 0},
+    "first": {"amount": "200000", "token_out": "ETH", "slippage_bps": 0},
     "fatal": {"token_in": "JUP", "token_out": "USDC"},
+    "bought": {"amount": None, "amount_out": "3", "token_out": "ETH", "swap_mode": SwapMode.EXACT_OUT},
 }
 
 
@@ -134,7 +135,7 @@ def test_a_sound_run_passes_every_check(sound: Evidence) -> None:
 
 def test_the_sound_run_has_something_for_every_check(sound: Evidence) -> None:
     outcomes = {order.terms.client_order_id: order.status for order in sound.stored.orders.values()}
-    filled = dict.fromkeys(("plain", "new account", "first", "retried"), Status.CONFIRMED)
+    filled = dict.fromkeys(("plain", "new account", "first", "retried", "bought"), Status.CONFIRMED)
     given_up = {"fatal": Status.FAILED, "canceled": Status.CANCELED, "dead": Status.CANCELED}
     assert outcomes == filled | given_up
     states = {state for attempts in sound.stored.attempts.values() for state in (each.state for each in attempts)}
@@ -460,6 +461,26 @@ def a_fill_pays_less_than_its_minimum(evidence: Evidence) -> None:
 @breaks("fills_keep_their_terms")
 def a_minimum_is_below_the_slippage(evidence: Evidence) -> None:
     retry(evidence, "plain", 1, min_out_amount=1)
+
+
+@breaks("fills_keep_their_terms")
+def an_attempt_can_spend_more_than_the_order(evidence: Evidence) -> None:
+    retry(evidence, "plain", 1, max_in_amount=5 * 10**9 + 1)
+
+
+@breaks("fills_keep_their_terms")
+def an_exact_output_is_missed(evidence: Evidence) -> None:
+    order = evidence.stored.orders[the(evidence, "bought")]
+    assert order.terms.out_amount is not None
+    wanted = order.terms.out_amount + 1
+    alter(evidence, "bought", terms=msgspec.structs.replace(order.terms, out_amount=wanted))
+    retry(evidence, "bought", 1, quoted_out_amount=wanted, min_out_amount=wanted)
+
+
+@breaks("fills_keep_their_terms")
+def an_attempt_can_spend_more_than_the_client_allows(evidence: Evidence) -> None:
+    order = evidence.stored.orders[the(evidence, "bought")]
+    alter(evidence, "bought", terms=msgspec.structs.replace(order.terms, max_in_amount=1))
 
 
 @breaks("attempts_are_stored_before_sent")
