@@ -56,7 +56,7 @@ def paid(legs: Sequence[Pool], in_mint: Mint, amount: int, cuts: Sequence[float]
     return total
 
 
-@pytest.mark.parametrize("seed", range(25))
+@pytest.mark.parametrize("seed", range(40))
 def test_no_choice_that_fits_beats_the_bound(seed: int) -> None:
     chance = random.Random(f"fits {seed}")
     pools = market(chance, chance.randint(2, 7), 0.16, 10**12)
@@ -95,7 +95,7 @@ def test_the_same_for_exact_outputs(seed: int) -> None:
             assert alone is None or alone.in_amount >= found.fit_bound
 
 
-@pytest.mark.parametrize("seed", range(12))
+@pytest.mark.parametrize("seed", range(40))
 def test_no_path_that_fits_beats_the_bound(seed: int) -> None:
     chance = random.Random(f"paths {seed}")
     world = World(chance, 4, 20)

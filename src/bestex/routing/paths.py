@@ -8,7 +8,7 @@ is less for more. The search ends when none that is left exceeds what the best p
 import heapq
 from collections.abc import Iterator
 from contextlib import suppress
-from itertools import count, product
+from itertools import accumulate, count, product
 from typing import TypeAlias
 
 import msgspec
@@ -187,7 +187,7 @@ class _Search:
         }
 
     def _shares(self, mints: tuple[Mint, ...]) -> Iterator[tuple[int, ...]]:
-        """The greatest numbers of legs that the hops may have together, by the least that they can take up."""
+        """How many legs the hops may have together, by the least that they can take up."""
         room = None if self._rules.limits.size is None else self._rules.limits.size - self._around(mints).all_bytes
         hops = [sorted(terms.least_size for terms in self._terms(mints, at)) for at in range(len(mints) - 1)]
 
@@ -196,10 +196,9 @@ class _Search:
             few = self._rules.limits.legs is None or sum(legs) <= self._rules.limits.legs
             return few and (room is None or least <= room)
 
-        all_that_fit = {legs for legs in product(*(range(1, len(sizes) + 1) for sizes in hops)) if fits(legs)}
-        for legs in sorted(all_that_fit):
-            more = (tuple(count + (at == other) for other, count in enumerate(legs)) for at in range(len(legs)))
-            if not any(each in all_that_fit for each in more):
+        alone = [sum(room is None or size <= room for size in accumulate(sizes)) for sizes in hops]
+        for legs in product(*(range(1, most + 1) for most in alone)):
+            if fits(legs):
                 yield legs
 
     def _bound_within(self, mints: tuple[Mint, ...], legs: tuple[int, ...], reached: int) -> int:
@@ -237,6 +236,6 @@ class _Search:
             out_amount=net + cost,
             cost=cost,
             bound=max(self._bound, net + cost),
-            fit_bound=max(self._fit_bound, net + cost),
+            fit_bound=self._fit_bound,
             refused=tuple(self._refused),
         )

@@ -7,7 +7,7 @@ bounds the input from below. Transfer fees belong to the mints: a fee on a sum i
 so what arrives at all pools together is at most what would arrive in one transfer, and the same holds for outputs.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 from bestex.errors import NoRoute
 from bestex.routing.certificate import Excluded, Split, Swap
@@ -53,6 +53,10 @@ class _Search:
         self._terms = {id(lane): rules.of(lane.pool.address) for lane in task.lanes} if self._restricted else {}
         self._best: tuple[int, Legs] | None = None
         self._tried: set[frozenset[int]] = set()
+        self._sign = 1 if task.exact_in else -1
+        self._least_cost = min(map(self._cost, task.lanes), default=0)
+        self._most: int | None = None
+        """Bound of all that fits, as far as it is known: greater is better, as in `Task.net`."""
 
     def run(self) -> Split:
         task = self._task
@@ -170,32 +174,51 @@ class _Search:
     def _try_all(self, values: list[int], price: int) -> int:
         """Every choice of lanes that is allowed and could be better than the best so far; the bound of all of them."""
         task = self._task
-        sign = 1 if task.exact_in else -1
-        most: int | None = None
-        for numbers in self._choices(()):
-            lanes = [task.lanes[number] for number in numbers]
-            bound = sign * task.bound(sum(values[number] for number in numbers), price)
-            cost = sum(map(self._cost, lanes))
-            if most is not None and bound <= most and self._best is not None and bound - cost <= self._best[0]:
-                continue
-            if self._can_carry(lanes):
-                own, moved = task.level(lanes)
-                bound = min(bound, sign * task.bound(sum(lane.curve.conjugate(own) for lane in lanes), own))
-                new = self._key(lanes) not in self._tried
-                if new and (self._best is None or bound - cost > self._best[0]):
-                    self._try(lanes, moved)
-            elif not task.extended:
-                continue
-            most = bound if most is None else max(most, bound)
-        return sign * most if most is not None else task.bound(sum(values), price)
+        self._most = None if self._best is None else self._gross(self._best[1])
+        self._visit((), 0, sorted(range(len(values)), key=values.__getitem__, reverse=True), values, price)
+        return task.bound(sum(values), price) if self._most is None else self._sign * self._most
 
-    def _choices(self, chosen: tuple[int, ...]) -> Iterator[tuple[int, ...]]:
-        """All sets of lanes that fit, by their numbers: what does not fit does not fit with more, either."""
-        for number in range(chosen[-1] + 1 if chosen else 0, len(self._task.lanes)):
-            numbers = (*chosen, number)
-            if self._fits([self._task.lanes[each] for each in numbers]):
-                yield numbers
-                yield from self._choices(numbers)
+    def _visit(self, chosen: tuple[int, ...], begin: int, order: list[int], values: list[int], price: int) -> None:
+        """All choices of lanes that begin with these; what does not fit does not fit with more lanes, either."""
+        legs = self._rules.limits.legs or len(order)
+        total = sum(values[number] for number in chosen)
+        for at in range(begin, len(order)):
+            most = total + sum(values[number] for number in order[at : at + legs - len(chosen)])
+            if self._is_hopeless(self._sign * self._task.bound(most, price), 0):
+                break  # those that follow are worth less
+            numbers = (*chosen, order[at])
+            if self._fits([self._task.lanes[number] for number in numbers]):
+                self._weigh(numbers, values, price)
+                self._visit(numbers, at + 1, order, values, price)
+
+    def _is_hopeless(self, bound: int, cost: int) -> bool:
+        """Whether such lanes raise neither the bound nor the best net."""
+        return (
+            self._most is not None
+            and bound <= self._most
+            and self._best is not None
+            and bound - cost <= self._best[0] + self._least_cost
+        )
+
+    def _weigh(self, numbers: tuple[int, ...], values: list[int], price: int) -> None:
+        task = self._task
+        lanes = [task.lanes[number] for number in numbers]
+        cost = sum(map(self._cost, lanes))
+        bound = self._sign * task.bound(sum(values[number] for number in numbers), price)
+        if self._is_hopeless(bound, cost):
+            return
+        if self._can_carry(lanes):
+            own, moved = task.level(lanes)
+            bound = min(bound, self._sign * task.bound(sum(lane.curve.conjugate(own) for lane in lanes), own))
+            if self._key(lanes) not in self._tried and (self._best is None or bound - cost > self._best[0]):
+                self._try(lanes, moved)
+        elif not task.extended:
+            return
+        self._most = bound if self._most is None else max(self._most, bound)
+
+    def _gross(self, legs: Legs) -> int:
+        """As `Task.net`, before costs."""
+        return self._task.net(legs, 0)
 
     def _of_the_largest(self, values: list[int], price: int, bound: int) -> int:
         """No split over as many lanes as are allowed pays more than the ones worth most at this price could."""
@@ -204,9 +227,7 @@ class _Search:
 
     def _at_least_achieved(self, bound: int, legs: Legs) -> int:
         """The best split is one of those that are bounded, also where another way to it was found."""
-        if self._task.exact_in:
-            return max(bound, sum(quote.out_amount for _, quote in legs))
-        return min(bound, sum(quote.in_amount for _, quote in legs))
+        return self._sign * max(self._sign * bound, self._gross(legs))
 
     def _alone(self, price: int) -> int:
         """What the whole amount is worth at a price, in the terms of `Task.net`, never too little."""
