@@ -3,10 +3,11 @@
 from collections.abc import Sequence
 from typing import Any
 
-from bestex.routing.choose import Market, Wish, choose
+from bestex.routing.choose import choose
 from bestex.routing.graph import Graph
 from bestex.routing.legs import Rules
 from bestex.routing.quote import Route
+from bestex.routing.wish import Market, Wish
 from bestex.types import Mint, Routing
 from bestex.venues.pool import Pool
 from tests.support.market import CLOCK

@@ -24,7 +24,7 @@ from bestex.api.reading import amounts_wrong
 from bestex.api.refusals import FieldProblem, InvalidParameter
 from bestex.api.schemas import SwapModeName, swap_mode_of
 from bestex.errors import AmountOutOfRange, InvalidOrder, UnknownToken
-from bestex.market.book import Listing
+from bestex.market.listing import Listing
 from bestex.orders.amount import to_raw, to_units
 from bestex.types import BPS, Mint, Routing, Token
 

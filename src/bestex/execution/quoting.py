@@ -7,13 +7,15 @@ import msgspec
 from bestex.errors import NoRoute, Unavailable
 from bestex.execution.conditions import Conditions
 from bestex.execution.fitting import Fitting, LamportWorth
-from bestex.market.book import Book, PairView, Picture
+from bestex.market.book import Book
+from bestex.market.listing import PairView, Picture
 from bestex.market.tokens import Tokens
-from bestex.routing.choose import HOPS, Market, Wish, choose
+from bestex.routing.choose import HOPS, choose
 from bestex.routing.graph import Graph
 from bestex.routing.legs import Rules
 from bestex.routing.promising import Promising, promising
 from bestex.routing.quote import Route
+from bestex.routing.wish import Market, Wish
 from bestex.types import Routing, SwapMode, Token
 from bestex.venues.pool import Pool
 from bestex.venues.token import NATIVE_MINT

@@ -11,6 +11,7 @@ from solders.pubkey import Pubkey
 
 from bestex.errors import NoRoute, Unavailable, UnsupportedPool
 from bestex.market.freshness import Fresh
+from bestex.market.listing import Listing, PairView, Picture
 from bestex.ports import AccountsAt, Clock, Cluster
 from bestex.types import Account, ChainClock, Commitment, Mint, Slot
 from bestex.venues import PROGRAMS
@@ -25,35 +26,6 @@ _SURVEYED_PER_S = 200
 """...and how many accounts may be read for it: of a large market it is older."""
 
 _log = structlog.get_logger(__name__)
-
-
-class Listing(msgspec.Struct):
-    """One pool as last read."""
-
-    pool: Pool
-    program: VenueProgram
-    names: tuple[Pubkey, ...]
-    """The accounts that it is decoded from; `accounts` holds those of them that exist."""
-    accounts: dict[Pubkey, Account]
-    slot: Slot
-
-
-class PairView(msgspec.Struct, frozen=True):
-    """All pools of a pair, fresh enough to quote."""
-
-    pools: tuple[Pool, ...]
-    clock: ChainClock
-    slot: Slot
-    """The oldest slot that a pool was read at."""
-    stale: tuple[tuple[Pool, str], ...] = ()
-    """Pools that could not be read again, and why: what they hold now is unknown."""
-
-
-class Picture(msgspec.Struct, frozen=True):
-    """All pools as last read, some long ago: good for choosing where to look, not for a quote."""
-
-    pools: tuple[Pool, ...]
-    clock: ChainClock
 
 
 class _Pair:

@@ -1,57 +1,25 @@
 """Choose the route that nets most of those that were asked for, and say what became of the others."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from decimal import Decimal
 
 import msgspec
 
 from bestex.errors import NoRoute
 from bestex.routing.certificate import Split, Swap
-from bestex.routing.graph import Graph
 from bestex.routing.legs import Rules
 from bestex.routing.paths import Path, best_path
 from bestex.routing.quote import Alternative, Leg, Offer, Route, max_in_amount, min_out_amount
 from bestex.routing.router import ONE_POOL, compare, price_impact_ppm
 from bestex.routing.split import split
-from bestex.types import BPS, ChainClock, Mint, Routing, Slot, SwapMode
-from bestex.venues.pool import Pool
+from bestex.routing.wish import Market, Wish
+from bestex.types import BPS, Mint, Routing, SwapMode
 
 ANY_SPLIT = "any split over the pools of this pair, in one transaction"
 ANY_PATH = "any split on one path of at most {hops} hops, in one transaction"
 SOME_PATHS = "any split on one of the {paths} most promising paths of at most {hops} hops, in one transaction"
 HOPS = 3
 _PPM = 1_000_000
-
-
-class Wish(msgspec.Struct, frozen=True, kw_only=True, gc=False):
-    """What is to be traded. Base units."""
-
-    in_mint: Mint
-    out_mint: Mint
-    amount: int
-    """Paid (exact_in) or received (exact_out)."""
-    slippage_bps: int
-    swap_mode: SwapMode = SwapMode.EXACT_IN
-    routing: Routing = Routing.AUTO
-    max_in_amount: int | None = None
-    """The most to pay (exact_out)."""
-
-
-class Market(msgspec.Struct, frozen=True, kw_only=True, gc=False):
-    """The pools that routes may use, as they were read."""
-
-    pools: Sequence[Pool]
-    """Of the pair itself."""
-    graph: Graph
-    """These, and those of other pairs on the way."""
-    clock: ChainClock
-    slot: Slot
-    stale: Sequence[tuple[Pool, str]] = ()
-    """Pools of the pair that could not be read, and why."""
-    paths_left_out: int = 0
-    """Sequences of mints whose pools were not read."""
-    paths: int = 1
-    """Those that were, the pair itself with them; 0: no other is worth a look."""
 
 
 class _Found(msgspec.Struct, frozen=True, kw_only=True, gc=False):

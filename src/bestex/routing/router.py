@@ -38,6 +38,8 @@ def _offer(pool: Pool, quote: Quote) -> Offer:
     if quote.arrays > ARRAY_LIMIT:
         reason = f"The swap walks through {quote.arrays} tick or bin arrays; a transaction carries {ARRAY_LIMIT}"
         return Offer(pool, None, reason)
+    if quote.out_amount == 0:
+        return Offer(pool, None, "The swap would pay nothing")
     return Offer(pool, quote)
 
 

@@ -30,11 +30,15 @@ class AccountsCluster(ScriptedCluster):
         super().__init__(VirtualClock())
         self.world: dict[Pubkey, Account] = CPMM | DLMM | {JUNK_ADDRESS: Account(JUNK_ADDRESS, 1, b"junk")}
         self.reads: list[set[Pubkey]] = []
+        self.silent: set[Pubkey] = set()
+        """Accounts that are not answered for."""
 
     async def accounts(self, addresses: Sequence[Pubkey], commitment: Commitment) -> AccountsAt:
         self._check()
         self.reads.append(set(addresses))
         assert len(addresses) <= 100
+        if not self.silent.isdisjoint(addresses):
+            raise ClusterUnavailable("no answer")
         await asyncio.sleep(0)
         clock = ChainClock(self.slot, CLOCK.unix_timestamp, CLOCK.epoch)
         return AccountsAt(self.slot, clock, [self.world.get(name) for name in addresses])
@@ -151,3 +155,60 @@ async def test_an_account_that_does_not_exist_is_not_asked_for_twice(
         clock.advance(1)
         await book.view(SOL.mint, USDC.mint)
     assert len(cluster.reads) == 3 * 2  # one for each venue
+
+
+async def test_pools_that_cannot_be_read_again_are_left_out_and_say_why(
+    cluster: AccountsCluster, clock: VirtualClock, book: Book
+) -> None:
+    clock.advance(1.0)
+    cluster.silent = {CPMM_ADDRESS}
+    view = await book.view(SOL.mint, USDC.mint)
+    assert [pool.address for pool in view.pools] == [DLMM_ADDRESS]
+    ((stale, reason),) = view.stale
+    assert stale.address == CPMM_ADDRESS
+    assert "could not be read again: no answer" in reason
+    clock.advance(1.0)
+    cluster.silent = set()
+    assert {pool.address for pool in (await book.view(SOL.mint, USDC.mint)).pools} == {CPMM_ADDRESS, DLMM_ADDRESS}
+
+
+async def test_no_pool_that_can_be_read_is_an_error(cluster: AccountsCluster, clock: VirtualClock, book: Book) -> None:
+    clock.advance(1.0)
+    cluster.silent = set(CPMM | DLMM)
+    with pytest.raises(ClusterUnavailable):
+        await book.view(SOL.mint, USDC.mint)
+
+
+async def test_the_picture_of_the_market_is_taken_anew_behind_the_back_of_who_looks(
+    cluster: AccountsCluster, clock: VirtualClock, book: Book
+) -> None:
+    first = book.picture()
+    assert first is not None
+    assert {pool.address for pool in first.pools} == {CPMM_ADDRESS, DLMM_ADDRESS}
+    for _ in range(20):
+        await asyncio.sleep(0)
+    reads = len(cluster.reads)
+    clock.advance(4.9)
+    book.picture()
+    for _ in range(20):
+        await asyncio.sleep(0)
+    assert len(cluster.reads) == reads, "young enough"
+    clock.advance(0.2)
+    cluster.slot += 10
+    assert book.picture() is not None, "it does not wait"
+    for _ in range(20):
+        await asyncio.sleep(0)
+    later = book.picture()
+    assert later is not None
+    assert later.clock.slot == cluster.slot > first.clock.slot
+
+
+def test_pools_lead_over_other_mints(book: Book) -> None:
+    assert book.reaches(SOL.mint, USDC.mint, 1)
+    assert not book.reaches(SOL.mint, JUP.mint, 3)
+
+
+def test_a_rate_is_the_price_of_the_deepest_pool(book: Book) -> None:
+    over, under = book.rate(SOL.mint, USDC.mint)
+    assert over * 10 == pytest.approx(under, rel=1e-6), "reserves of 10**13 and 10**12"
+    assert book.rate(SOL.mint, JUP.mint) == (0, 1)
