@@ -70,7 +70,9 @@ async def test_the_mission_on_one_tcp_connection(tmp_path: Path) -> None:
         _, routed, _, submitted, confirmed, _ = events
         assert {quote["dex"] for quote in routed["quotes"]} == {"Raydium", "Meteora"}
         offered = [int(quote["outAmount"]) for quote in routed["quotes"] if "outAmount" in quote]
-        assert max(offered) == int(routed["outAmount"]) == offered[0]
+        assert max(offered) == offered[0] <= int(routed["outAmount"])
+        assert sum(int(leg["outAmount"]) for leg in routed["legs"]) == int(routed["outAmount"])
+        assert int(routed["bound"]) - int(routed["outAmount"]) == int(routed["optimalityGap"])
         assert confirmed["txHash"] == submitted["txHash"]
         assert confirmed["outAmount"] == routed["outAmount"], "pools did not move: paid to the last base unit"
         assert confirmed["simulated"] is True
@@ -78,6 +80,48 @@ async def test_the_mission_on_one_tcp_connection(tmp_path: Path) -> None:
         found = await client.order(created["orderId"])
         assert found.status == "confirmed"
         assert found.tx_hash == confirmed["txHash"]
+
+
+async def test_one_pool_is_taken_where_that_is_asked_for(tmp_path: Path) -> None:
+    async with engine(tmp_path, paper_traders=False) as (_, client):
+        quote = await client.quote("USDC", "ETH", 1000, routing="best")
+        order = await client.place("USDC", "ETH", 1000, user_id="u", routing="best")
+        events = await ended(client, order.order_id)
+    routed = next(event for event in events if isinstance(event, Routed))
+    fill = next(event for event in events if isinstance(event, Confirmed))
+    assert (routed.kind, len(routed.legs)) == ("single", 1)
+    assert quote.best_single is not None
+    assert routed.pool == quote.best_single.pool == fill.pool
+    assert fill.out_amount == quote.out_amount == quote.quotes[0].out_amount
+
+
+async def test_a_large_order_is_filled_by_several_pools_as_quoted(tmp_path: Path) -> None:
+    async with engine(tmp_path, paper_traders=False) as (_, client):
+        quote = await client.quote("USDC", "SOL", 250_000)
+        order = await client.place("USDC", "SOL", 250_000, user_id="u")
+        events = await ended(client, order.order_id)
+        attempt = (await client.order(order.order_id)).attempts[-1]
+    fill = next(event for event in events if isinstance(event, Confirmed))
+    assert quote.route_kind == "split"
+    assert fill.out_amount == quote.out_amount, "pools did not move: paid to the last base unit"
+    assert (fill.slippage_bps_realized, fill.quote_difference) == ("0.00", "0")
+    assert fill.legs == attempt.swaps == [f"{leg.venue}:{leg.swap_info.amm_key}" for leg in quote.route_plan]
+    assert quote.best_single is not None
+    assert int(fill.out_amount) > int(quote.best_single.out_amount or 0)
+
+
+async def test_an_exact_output_is_received_exactly_for_what_was_quoted(tmp_path: Path) -> None:
+    async with engine(tmp_path, paper_traders=False) as (_, client):
+        quote = await client.quote("USDC", "SOL", amount_out="12.5")
+        order = await client.place("USDC", "SOL", amount_out="12.5", max_amount_in=quote.amount_in, user_id="u")
+        await ended(client, order.order_id)
+        filled = await client.order(order.order_id)
+        dearer = await client.place("USDC", "SOL", amount_out=12, max_amount_in=1000, user_id="u", max_retries=0)
+        refused = (await ended(client, dearer.order_id))[-1]
+    assert (filled.status, filled.amount_out, filled.amount_in) == ("confirmed", "12.5", quote.amount_in)
+    assert filled.attempts[-1].max_in_amount == filled.max_in_amount == quote.in_amount
+    assert isinstance(refused, Failed)
+    assert (refused.error.code, refused.error.money_moved) == ("NO_ROUTE", "no")
 
 
 async def test_the_transaction_is_real(tmp_path: Path) -> None:
