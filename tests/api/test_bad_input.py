@@ -242,7 +242,7 @@ async def test_amounts_of_the_other_swap_mode_say_what_to_do(world: World) -> No
     ]
     assert [(each["field"], each["message"]) for each in exact_out.json()["errors"]] == [
         ("amountOut", "is missing: swapMode is ExactOut"),
-        ("amountIn", "is not taken with swapMode ExactOut: say amountOut; the maxAmountIn of an order bounds what is spent"),
+        ("amountIn", "is not taken with swapMode ExactOut: say amountOut; an order may add maxAmountIn"),
     ]
 
 

@@ -23,7 +23,7 @@ _MOST_TOLD = 10
 """Problems named in one answer."""
 _OTHER_AMOUNT = {
     "ExactIn": "say swapMode ExactOut to receive an exact amount",
-    "ExactOut": "say amountOut; the maxAmountIn of an order bounds what is spent",
+    "ExactOut": "say amountOut; an order may add maxAmountIn",
 }
 _INT_DIGITS = 18
 """Longer integers stay text: the schema refuses them anyway where it wants an int."""
