@@ -17,6 +17,8 @@ from bestex.ports import Entropy, TransactionError
 from bestex.venues import PROGRAMS
 from bestex.venues.token import INSUFFICIENT_FUNDS, TOKEN_2022_PROGRAM, TOKEN_PROGRAM
 
+SLIPPAGE_EXCEEDED = "SLIPPAGE_EXCEEDED"
+"""An order error's code: a pool moved further than the order allows."""
 _RETRYABLE = (NotSent, AttemptDead, NoRoute, StaleMarket, Unavailable)
 _TOKEN_PROGRAMS = frozenset({str(TOKEN_PROGRAM), str(TOKEN_2022_PROGRAM)})
 _OUT_OF_SOL = frozenset({"InsufficientFundsForFee", "InsufficientFundsForRent", "AccountNotFound"})
@@ -68,5 +70,5 @@ def _name(error: TransactionError) -> tuple[str, str]:
         return TransactionFailed.code, f"{error.name} {error.message}".rstrip()
     name = f"{program.ERRORS.get(error.custom_code, 'unknown error')}, {error.custom_code}"
     if error.custom_code in {refused.code for refused in program.SLIPPAGE_EXCEEDED.values()}:
-        return "SLIPPAGE_EXCEEDED", f"a pool would pay less than its part of the minimum, or ask more ({name})"
+        return SLIPPAGE_EXCEEDED, f"a pool would pay less than its part of the minimum, or ask more ({name})"
     return "SWAP_REFUSED", f"the pool refused the swap ({name})"

@@ -19,6 +19,9 @@ ANY_SPLIT = "any split over the pools of this pair, in one transaction"
 ANY_PATH = "any split on one path of at most {hops} hops, in one transaction"
 SOME_PATHS = "any split on one of the {paths} most promising paths of at most {hops} hops, in one transaction"
 HOPS = 3
+_PATH_MARGIN_BPS = 5
+"""A path's first hops have no tolerance, as the next ones name their inputs: what moves their pools fails the order's
+try, and costs time and a fee."""
 _PPM = 1_000_000
 
 
@@ -69,7 +72,7 @@ class _Choice:
             self._look("path", self._path)
         if not self._found:
             raise self._none()
-        chosen = max(self._found, key=self._net)
+        chosen = max(self._found, key=self._worth)
         most = self._wish.max_in_amount
         if not self._exact_in and most is not None and chosen.in_amount > most:
             raise NoRoute(
@@ -97,6 +100,12 @@ class _Choice:
             reasons += [f"{refused.kind}: {refused.reason}" for refused in self._refused]
         told = ": " + "; ".join(reasons) if reasons else ""
         return NoRoute(f"no pool can trade this amount{told}", pools=len(self._offers), retryable=True)
+
+    def _worth(self, found: _Found) -> tuple[int, int]:
+        """As `_net`, less what a path must pay on top to be taken where the pair has pools of its own."""
+        net, legs = self._net(found)
+        alone = len(found.hops) == 1 or all(len(other.hops) > 1 for other in self._found)
+        return net if alone else net - found.out_amount * _PATH_MARGIN_BPS // BPS, legs
 
     def _net(self, found: _Found) -> tuple[int, int]:
         """More is better; of equals the one with fewer legs."""
@@ -213,6 +222,9 @@ class _Choice:
 
     def _worse_by(self, found: _Found, chosen: _Found) -> str:
         less = self._net(chosen)[0] - self._net(found)[0]
+        if less < 0:
+            more = Decimal(-less * BPS) / chosen.out_amount
+            return f"nets {more:.2f} bps more, too little for a path: it fails when its first pools move"
         if not less:
             return "nets the same, over more pools" if len(found.swaps) > len(chosen.swaps) else "nets the same"
         bps = Decimal(less * BPS) / (chosen.out_amount if self._exact_in else chosen.in_amount)

@@ -12,7 +12,7 @@ from bestex.orders.order import Order, OrderType
 from bestex.orders.status import Status
 from bestex.paper.assets import ASSETS
 from bestex.types import Mint, Routing, SwapMode
-from tests.support.paper import USDC, WALLET, Client, ata, balance, lamports, pool_at, swap
+from tests.support.paper import ETH, USDC, WALLET, Client, ata, balance, create_ata, lamports, pool_at, pools_of, swap
 from tests.support.world import Incarnation, World, go_on, request, world
 
 
@@ -200,3 +200,29 @@ async def test_amounts_that_contradict_the_mode_are_refused(tmp_path: Path) -> N
         ):
             with pytest.raises(InvalidOrder, match="exact_"):
                 await engine.intake.place(wanted)
+
+
+async def test_after_a_pool_has_moved_no_path_is_tried_again_beside_pools_of_the_pair(tmp_path: Path) -> None:
+    async with world(tmp_path) as chain:
+        for pool in pools_of(chain.paper, USDC, ETH):
+            await Client(chain.paper).send(swap(pool, USDC, pool.reserves[pool.mints.index(USDC)] // 10))
+        await chain.clock.sleep(3)
+        engine = await chain.incarnation().start()
+
+        async def move_the_first_pool() -> None:
+            chain.cluster.before_send = go_on
+            first = event(await chain.events(engine, order.id), Routed).legs[0]
+            pool = pool_at(chain.paper, Mint.from_string(first.pool))
+            me, between = WALLET.pubkey(), Mint.from_string(first.output_mint)
+            await Client(chain.paper).send(create_ata(me, me, between), swap(pool, USDC, 10**10))
+            await chain.clock.sleep(2)
+
+        # The pools of the pair have become dear: a path pays far more.
+        order = (await engine.intake.place(request("USDC", "ETH", "1000"))).order
+        chain.cluster.before_send = move_the_first_pool
+        order, events = await chain.until_terminal(engine, order.id)
+        routed = [each for each in events if isinstance(each, Routed)]
+        assert routed[0].kind == "path"
+        assert event(events, Retrying).error.code == "SLIPPAGE_EXCEEDED"
+        assert routed[1].kind in {"single", "split"}
+        assert order.status is Status.CONFIRMED
