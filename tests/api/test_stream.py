@@ -6,9 +6,9 @@ from typing import Any
 
 import msgspec
 import pytest
-import websockets
 from websockets.asyncio.client import connect
 
+import websockets
 from bestex.api import stream
 from bestex.ports import Committed
 from tests.api.conftest import Served, WatchedBus, World, until

@@ -9,9 +9,9 @@ from typing import Any
 
 import msgspec
 import pytest
-import websockets
 from websockets.asyncio.client import connect
 
+import websockets
 from bestex.api import stream
 from bestex.errors import StoreUnavailable
 from bestex.orders.events import Event
