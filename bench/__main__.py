@@ -14,7 +14,7 @@ BENCHMARKS = {
 ON_DEMAND = {
     "history": "claims, look-ups and pages beside up to ten million orders, on PostgreSQL",
     "sdk": "quotes beside the vendors' packages, which npm installs outside of the project",
-    "cluster": "the whole deployment on PostgreSQL and Redis: orders a second, latency, CPU; beside a baseline, if given",
+    "cluster": "the whole deployment on PostgreSQL and Redis: orders a second, latency, CPU; beside a baseline",
     "websockets": "10,000 open WebSockets on one node: memory, fan-out, reconnect storm",
 }
 """Not part of `all`: they need more than the project itself installs."""

@@ -5,6 +5,7 @@ The history is made by the database itself; each order has its row, two events a
 
 import argparse
 import asyncio
+import sys
 import tempfile
 import time
 from base64 import urlsafe_b64encode
@@ -50,21 +51,47 @@ SELECT id, seq, status, seq = 2, replace($7::text, $8::text, id::text) FROM made
 """
 
 
-async def fill(dsn: str, start: int, stop: int) -> None:
-    """Orders number `start` to `stop` that have ended."""
-    order, event = pending(0)
-    life = Life(order)
-    texts = [msgspec.json.encode(each).decode() for each in (life.order, attempt(life.order))]
-    connection = await asyncpg.connect(dsn)
-    try:
-        await connection.execute("SELECT create_event_partitions($1, 14)", _FIRST_MS)
-        for first in range(start, stop, _CHUNK):
-            last = min(first + _CHUNK, stop) - 1
-            arguments = (first, last, _FIRST_MS, _USERS, *texts, encode_event(event).decode(), order.id, _GAP_MS)
-            await connection.execute(_FILL, *arguments)
-        await connection.execute("ANALYZE")
-    finally:
-        await connection.close()
+class TooLong(Exception):
+    """A size would take more time than there is."""
+
+
+class Filler:
+    """Makes orders that have ended, as long as a size does not take too long."""
+
+    def __init__(self, dsn: str, most_s: float) -> None:
+        """`most_s`: for one size."""
+        self.filled = 0
+        self._dsn = dsn
+        self._most_s = most_s
+        self._each_s = 0.0
+        """What an order took of late."""
+        order, event = pending(0)
+        life = Life(order)
+        texts = [msgspec.json.encode(each).decode() for each in (life.order, attempt(life.order))]
+        self._told = (_FIRST_MS, _USERS, *texts, encode_event(event).decode(), order.id, _GAP_MS)
+
+    async def fill(self, orders: int) -> float:
+        """Up to so many; the seconds that it took. Raises TooLong, before it begins or on the way."""
+        began_s = time.perf_counter()
+        connection = await asyncpg.connect(self._dsn)
+        try:
+            await connection.execute("SELECT create_event_partitions($1, 14)", _FIRST_MS)
+            while self.filled < orders:
+                taken_s = time.perf_counter() - began_s
+                expected_s = taken_s + self._each_s * (orders - self.filled)
+                if expected_s > self._most_s:
+                    raise TooLong(
+                        f"{orders} orders: stopped at {self.filled}; to fill them would take "
+                        f"{expected_s / 60:.1f} min, and --minutes allows {self._most_s / 60:g}"
+                    )
+                last = min(self.filled + _CHUNK, orders)
+                await connection.execute(_FILL, self.filled, last - 1, *self._told)
+                self._each_s = (time.perf_counter() - began_s - taken_s) / (last - self.filled)
+                self.filled = last
+            await connection.execute("ANALYZE")
+        finally:
+            await connection.close()
+        return time.perf_counter() - began_s
 
 
 async def deep_cursor(dsn: str, depth: int) -> str:
@@ -117,32 +144,38 @@ async def measure(store: PostgresStore, dsn: str, placed: list[Order], depth: in
     }
 
 
-async def _run(folder: Path, most: int) -> None:
+async def _run(folder: Path, most: int, minutes: float) -> None:
     async with server(folder) as dsn:
         store = PostgresStore(dsn, clock=Clock())
         await store.open()
-        filled = 0
-        placed: list[Order] = []
-        for orders in [*(each for each in _STEPS if each < most), most]:
-            began_s = time.perf_counter()
-            await fill(dsn, filled, orders)
-            print(f"{orders} orders: filled in {time.perf_counter() - began_s:.0f} s", flush=True)
-            filled = orders
-            taken = await measure(store, dsn, placed, orders // 2)
-            print("  " + "; ".join(f"{name} {ms:.2f} ms" for name, ms in taken.items()), flush=True)
+        filler, placed, titles = Filler(dsn, minutes * 60), list[Order](), list[str]()
+        try:
+            for orders in [*(each for each in _STEPS if each < most), most]:
+                took_s = await filler.fill(orders)
+                taken = await measure(store, dsn, placed, orders // 2)
+                if not titles:
+                    titles = ["orders", "fill s", *taken]
+                    print(f"milliseconds, median of {_TIMES}\n" + "  ".join(f"{name:>8}" for name in titles))
+                cells = [f"{orders}", f"{took_s:.1f}", *(f"{ms:.2f}" for ms in taken.values())]
+                print("  ".join(f"{cell:>{max(8, len(name))}}" for cell, name in zip(cells, titles, strict=True)))
+                sys.stdout.flush()
+        except TooLong as error:
+            print(error)
         await store.close()
         used = await asyncio.to_thread(size_bytes, folder)
-        print(f"{used / filled / 1024:.1f} KiB an order on disk")
+        if filler.filled:
+            print(f"{used / filler.filled / 1024:.1f} KiB an order on disk")
 
 
 def main(argv: list[str]) -> int:
-    """Print the figures; exit code 0."""
+    """Print the figures; exit code 0, also when some sizes would take too long."""
     parser = argparse.ArgumentParser(prog="python -m bench history", description=__doc__)
     parser.add_argument("--orders", type=int, default=1_000_000, help="the longest history")
+    parser.add_argument("--minutes", type=float, default=10.0, help="the most that one size may take to fill")
     parser.add_argument("--store", choices=["postgres"], default="postgres")
     parser.add_argument("--dir", type=Path, default=None, help="where the database goes; it is removed afterwards")
     options = parser.parse_args(argv)
     print(described(options.store))
     with tempfile.TemporaryDirectory(dir=options.dir) as folder:
-        uvloop.run(_run(Path(folder), options.orders))
+        uvloop.run(_run(Path(folder), options.orders, options.minutes))
     return 0

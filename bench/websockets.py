@@ -1,8 +1,8 @@
-"""Many open WebSockets on one API node, each following an order of its own: memory, fan-out, reconnect storm.
+"""Many open WebSockets on one API node, each following a real order: memory, CPU, delivery, reconnect storm.
 
-The events come through Redis as from another node: a bus of this process publishes them. Clients are processes of
-their own on the same CPUs. The store does not have these events: one that the bus loses, or that comes while its socket
-looks into the store, stays unsent with all that follow it. In earnest the store would have them.
+The orders are placed while no worker runs, and each gets a socket; then a worker executes them all, as fast as it can.
+Every socket must get all events of its order as the store has them, each once and in order: else the exit code is 1.
+Clients are processes of their own on the same CPUs.
 """
 
 import argparse
@@ -16,32 +16,24 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import AsyncIterator, Iterable, Iterator
-from contextlib import asynccontextmanager
-from datetime import UTC, datetime
+from collections import Counter
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-import structlog
+import asyncpg
 import uvloop
 from deploy.local.guard import Guard
 
 from bench.cluster import client
-from bench.cluster.backing import Servers
-from bench.cluster.deployment import Deployment, ours
+from bench.cluster.backing import SETTINGS, Servers
+from bench.cluster.deployment import LIFTED, Deployment, ours
 from bench.cluster.usage import cpu_s, rss_bytes
-from bestex.bus.redis import RedisBus
-from bestex.bus.redis_link import RedisServer
-from bestex.orders.events import Resumed, encode_event
-from bestex.orders.status import Status
-from bestex.ports import Committed
-from bestex.runtime import SystemClock, SystemEntropy
-from bestex.types import OrderId
 
-_IDLE_S = 10.0
-_BATCH = 500
-"""Events that are published together, as those of one commit are."""
+_POSTING = 64
+_CONCURRENCY = 200
 _FILES_BESIDE = 1_000
+_LAST_SEQS = "SELECT order_id::text, max(seq) FROM order_events GROUP BY order_id"
 
 
 class Clients:
@@ -54,13 +46,16 @@ class Clients:
             for _ in range(processes)
         ]
         for index, process in enumerate(self._processes):
-            _say(process, json.dumps([url, order_ids[index::processes]]))
+            _say(process, url, order_ids[index::processes])
 
-    async def tell(self, command: str) -> list[dict[str, Any]]:
-        """What each answers."""
+    async def tell(self, command: str, *arguments: float) -> list[dict[str, Any]]:
+        """What each answers. Raises SystemExit when one has died."""
         for process in self._processes:
-            _say(process, command)
-        return [json.loads(await asyncio.to_thread(_answer, process)) for process in self._processes]
+            _say(process, command, *arguments)
+        lines = [await asyncio.to_thread(_answer, process) for process in self._processes]
+        if not all(lines):
+            raise SystemExit("a client process has ended by itself")
+        return [json.loads(line) for line in lines]
 
     def close(self) -> None:
         """End them; what they have open is closed."""
@@ -68,107 +63,148 @@ class Clients:
             process.communicate(timeout=30)
 
 
+class Run:
+    """One run against the clock, and what went wrong in it."""
+
+    def __init__(self, deployment: Deployment, options: argparse.Namespace) -> None:
+        self.wrong: list[str] = []
+        self._deployment = deployment
+        self._options = options
+        self._until_s: float = time.monotonic() + options.minutes * 60
+        self._api = deployment.processes["api"]
+
+    async def measure(self) -> None:
+        """All stages in turn, until one goes wrong: what follows would not count."""
+        count, url = self._options.sockets, self._deployment.url
+        async with asyncio.timeout(self._left_s):
+            order_ids = await client.place(url, client.bodies(count), _POSTING)
+        print(f"{count} orders accepted; no worker runs", flush=True)
+        with contextlib.closing(Clients(url, order_ids, self._options.processes)) as clients:
+            before = rss_bytes(self._api)
+            await self._open(clients, "opened, to the first event", from_seq=1)
+            print(f"  API node: {(rss_bytes(self._api) - before) / count / 1024:.1f} KiB RSS a socket", flush=True)
+            await self._rest()
+            if not self.wrong:
+                await self._deliver(clients)
+            if not self.wrong:
+                await self._storm(clients)
+
+    async def _open(self, clients: Clients, title: str, *, from_seq: int) -> None:
+        used, options = self._used()["api"], self._options
+        answers = await clients.tell("open", from_seq, options.at_once, self._left_s)
+        took = [seconds for answer in answers for seconds in answer["took"]]
+        seconds = max(float(answer["seconds"]) for answer in answers)
+        print(f"{title}: {len(took)} in {seconds:.1f} s = {len(took) / seconds:.0f}/s, p50/p99 {_ranks_ms(took)} ms")
+        print(f"  API node: {self._us_each(used, len(took))} us CPU a socket")
+        self._note(title, answers)
+
+    async def _rest(self) -> None:
+        used, seconds = self._used()["api"], min(self._options.quiet, self._left_s)
+        await asyncio.sleep(seconds)
+        print(f"quiet for {seconds:.0f} s: API node {(self._used()['api'] - used) / seconds:.1%} of a CPU", flush=True)
+
+    async def _deliver(self, clients: Clients) -> None:
+        assert self._deployment.join is not None
+        before = self._used()
+        async with self._deployment.join("worker") as worker:
+            answers = await self._read(clients, "delivered", from_seq=1)
+            used = {name: spent - before[name] for name, spent in self._used().items()} | cpu_s({"worker": worker})
+        lags = [lag / 1000 for answer in answers for lag in answer["lags"]]
+        if not lags:
+            return
+        seconds = max(answer["until"] for answer in answers) - min(answer["since"] for answer in answers)
+        statuses = sum((Counter(answer["statuses"]) for answer in answers), Counter[str]())
+        ended = sum(answer["ended"] for answer in answers)
+        speed = f"{len(lags) / seconds:.0f} events/s, {ended / seconds:.0f} orders/s to their end"
+        print(f"delivered while a worker executes: {len(lags)} events in {seconds:.1f} s = {speed}; {dict(statuses)}")
+        print(f"  from when it happened to its receipt: p50/p99 {_ranks_ms(lags)} ms, most {max(lags) * 1000:.0f} ms")
+        told = ", ".join(f"{name} {spent / len(lags) * 1e6:.0f}" for name, spent in used.items())
+        print(f"  CPU us an event: {told}", flush=True)
+
+    async def _storm(self, clients: Clients) -> None:
+        began_s = time.time()
+        await self._open(clients, "reconnect storm from event 2 on, to the first event", from_seq=2)
+        answers = await self._read(clients, "reconnect storm", from_seq=2)
+        seconds = max(answer["until"] for answer in answers) - began_s
+        events = sum(answer["events"] for answer in answers)
+        print(f"  all {events} events replayed {seconds:.1f} s after the first reconnect = {events / seconds:.0f}/s")
+
+    async def _read(self, clients: Clients, title: str, *, from_seq: int) -> list[dict[str, Any]]:
+        """Until all have ended; what they got is held against the store."""
+        answers = await clients.tell("read", self._left_s)
+        self._note(title, answers)
+        got = {order_id: seq for answer in answers for order_id, seq in answer["last"].items()}
+        connection = await asyncpg.connect(self._deployment.dsn)
+        try:
+            stored = {str(order_id): int(seq) for order_id, seq in await connection.fetch(_LAST_SEQS)}
+        finally:
+            await connection.close()
+        missing = sum(max(0, stored[order_id] - seq) for order_id, seq in got.items())
+        wanted, received = sum(stored.values()) - (from_seq - 1) * len(got), sum(each["events"] for each in answers)
+        if missing or wanted != received:
+            self.wrong.append(f"{title}: the store has {wanted} events, {received} came, the last {missing} did not")
+        return answers
+
+    def _note(self, title: str, answers: list[dict[str, Any]]) -> None:
+        wrong = sum((Counter(answer["wrong"]) for answer in answers), Counter[str]())
+        self.wrong += [f"{title}: {number} sockets: {why}" for why, number in wrong.most_common(5)]
+
+    @property
+    def _left_s(self) -> float:
+        """Until the time is up, seconds; a moment for the last words."""
+        return max(1.0, self._until_s - time.monotonic())
+
+    def _used(self) -> dict[str, float]:
+        """CPU seconds of all processes so far."""
+        return cpu_s(self._deployment.processes)
+
+    def _us_each(self, before_s: float, count: int) -> str:
+        return f"{(self._used()['api'] - before_s) / max(1, count) * 1e6:.0f}"
+
+
 def main(argv: list[str]) -> int:
-    """Run the measurements and print them with their conditions."""
+    """Print the figures with their conditions. 0; 1: events or sockets are missing, or the time was up."""
+    options = _parser().parse_args(argv)
+    _raise_limit(options.sockets + _FILES_BESIDE)
+    settings = " ".join(f"{name}={text}" for name, text in (SETTINGS | LIFTED).items())
+    print(
+        f"Python {platform.python_version()}, {platform.machine()}, {len(os.sched_getaffinity(0))} CPUs; {settings}\n"
+        f"one API node, PostgreSQL, Redis; {options.sockets} sockets from {options.processes} client processes",
+        flush=True,
+    )
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        wrong = runner.run(_run(options))
+    for sentence in wrong:
+        print(f"WRONG: {sentence}")
+    return 1 if wrong else 0
+
+
+def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m bench websockets", description=__doc__)
     parser.add_argument("-n", "--sockets", type=int, default=10_000)
     parser.add_argument("--processes", type=int, default=2, help="of clients")
-    parser.add_argument("--rounds", type=int, default=5, help="events for each socket, as fast as possible")
-    parser.add_argument("--rate", type=int, default=2_000, help="events a second for the latency")
-    parser.add_argument("--at-once", type=int, default=500, help="handshakes under way, per client process")
-    options = parser.parse_args(argv)
-    _raise_limit(options.sockets + _FILES_BESIDE)
-    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(40))  # events of no order are no news here
-    print(
-        f"Python {platform.python_version()}, {platform.machine()}, {len(os.sched_getaffinity(0))} CPUs; "
-        f"one bestex api, PostgreSQL, Redis; {options.sockets} sockets from {options.processes} client processes"
-    )
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(_run(options))
-    return 0
+    parser.add_argument("--at-once", type=int, default=250, help="handshakes under way, per client process")
+    parser.add_argument("--quiet", type=float, default=20.0, metavar="SECONDS", help="without any event")
+    parser.add_argument("--minutes", type=float, default=4.0, help="the most that it may take")
+    return parser
 
 
-async def _run(options: argparse.Namespace) -> None:
+async def _run(options: argparse.Namespace) -> list[str]:
     with tempfile.TemporaryDirectory(prefix="bestex-bench-") as directory, contextlib.closing(Guard()) as guard:
-        os.chmod(directory, 0o755)
+        os.chmod(directory, 0o755)  # PostgreSQL does not run as root
         folder = Path(directory)
         servers = Servers(folder, guard)
         servers.start()
         try:
-            async with ours("api", servers, folder / "data", 1) as deployment:
-                await _measure(deployment, options)
+            async with ours("api", servers, folder / "data", _CONCURRENCY) as deployment:
+                run = Run(deployment, options)
+                try:
+                    await run.measure()
+                except TimeoutError:
+                    run.wrong.append("the time was up before all orders were placed")
+                return run.wrong
         finally:
             servers.stop()
-
-
-async def _measure(deployment: Deployment, options: argparse.Namespace) -> None:
-    order_ids = await client.place(deployment.url, client.bodies(options.sockets), 64)
-    api = deployment.processes["api"]
-    with contextlib.closing(Clients(deployment.url, order_ids, options.processes)) as clients:
-        before, used = rss_bytes(api), _cpu_s(api)
-        _print_opened("opened, each with its first event", await clients.tell(f"open {options.at_once}"))
-        opened_us = (_cpu_s(api) - used) / len(order_ids) * 1e6
-        print(
-            f"  API node: {opened_us:.0f} us CPU a socket, {(rss_bytes(api) - before) / len(order_ids):.0f} bytes each"
-        )
-        used = _cpu_s(api)
-        await asyncio.sleep(_IDLE_S)
-        print(f"idle for {_IDLE_S:.0f} s: {(_cpu_s(api) - used) / _IDLE_S:.1%} of a CPU")
-        async with _other_node(deployment) as bus:
-            await _fan_out(bus, clients, order_ids, api, options)
-        used = _cpu_s(api)
-        _print_opened("reconnect storm, to the first event", await clients.tell(f"storm {options.at_once}"))
-        storm_us = (_cpu_s(api) - used) / len(order_ids) * 1e6
-        print(f"  API node: {storm_us:.0f} us CPU a socket, {rss_bytes(api) / 1e6:.0f} MB in all")
-
-
-async def _fan_out(
-    bus: RedisBus, clients: Clients, order_ids: list[str], api: int, options: argparse.Namespace
-) -> None:
-    share = len(order_ids) // options.processes
-    used, began = _cpu_s(api), time.monotonic_ns()
-    for seq in range(2, options.rounds + 2):
-        await _publish(bus, order_ids, seq, None)
-    arrivals = _arrivals(await clients.tell(f"wait {share * options.rounds}"))
-    seconds = (max(arrived for _, arrived in arrivals) - began) / 1e9
-    us = (_cpu_s(api) - used) / len(arrivals) * 1e6  # with what the sockets cost at rest
-    print(f"fan-out: {len(arrivals)} events to their sockets in {seconds:.2f} s = {len(arrivals) / seconds:.0f}/s")
-    print(f"  of {len(order_ids) * options.rounds} published; API node: {us:.0f} us CPU an event")
-    await _publish(bus, order_ids, options.rounds + 2, options.rate)
-    arrivals = _arrivals(await clients.tell(f"wait {share}"))
-    print(f"at {options.rate} events/s: published to received p50/p99 {_percentiles(_seconds(arrivals))} ms")
-
-
-async def _publish(bus: RedisBus, order_ids: list[str], seq: int, rate: float | None) -> None:
-    """One event for each order, stamped with the time; at a rate each by itself, else in batches."""
-    size, began = (1, time.monotonic()) if rate else (_BATCH, 0.0)
-    for begin in range(0, len(order_ids), size):
-        if rate:
-            await asyncio.sleep(max(0.0, began + begin / rate - time.monotonic()))
-        bus.publish([_event(each, seq) for each in order_ids[begin : begin + size]])
-        while bus.queued > 10 * _BATCH:
-            await asyncio.sleep(0.001)
-
-
-def _event(order_id: str, seq: int) -> Committed:
-    told = Resumed(
-        order_id=OrderId(order_id), seq=seq, status=Status.PENDING, at=datetime.now(UTC),
-        explanation=f"sent {time.monotonic_ns()}",
-    )  # fmt: skip
-    return Committed(told.order_id, seq, told.status, False, encode_event(told))
-
-
-@asynccontextmanager
-async def _other_node(deployment: Deployment) -> AsyncIterator[RedisBus]:
-    server = RedisServer(deployment.redis_url, clock=SystemClock(), entropy=SystemEntropy(), timeout_s=10.0)
-    bus = RedisBus(server, prefix="bestex:", buffer_events=256)
-    running = asyncio.create_task(bus.run())
-    try:
-        await bus.wait_listening()
-        yield bus
-    finally:
-        running.cancel()
-        await asyncio.gather(running, return_exceptions=True)
 
 
 def _raise_limit(files: int) -> None:
@@ -180,9 +216,9 @@ def _raise_limit(files: int) -> None:
         raise SystemExit(f"{files} open files are needed, {hard} are allowed: raise the limit (ulimit -n)") from error
 
 
-def _say(process: "subprocess.Popen[str]", line: str) -> None:
+def _say(process: "subprocess.Popen[str]", *words: object) -> None:
     assert process.stdin is not None
-    process.stdin.write(line + "\n")
+    process.stdin.write(json.dumps(words) + "\n")
     process.stdin.flush()
 
 
@@ -191,27 +227,6 @@ def _answer(process: "subprocess.Popen[str]") -> str:
     return process.stdout.readline()
 
 
-def _arrivals(answers: list[dict[str, Any]]) -> list[tuple[int, int]]:
-    return [(sent, arrived) for answer in answers for sent, arrived in answer["arrivals"]]
-
-
-def _seconds(arrivals: list[tuple[int, int]]) -> Iterator[float]:
-    return ((arrived - sent) / 1e9 for sent, arrived in arrivals)
-
-
-def _print_opened(title: str, answers: list[dict[str, Any]]) -> None:
-    took = [seconds for answer in answers for seconds in answer["took"]]
-    seconds = max(answer["seconds"] for answer in answers)
-    failed = sum(answer["failed"] for answer in answers)
-    print(f"{title}: {len(took)} in {seconds:.1f} s = {len(took) / seconds:.0f}/s, p50/p99 {_percentiles(took)} ms")
-    if failed:
-        print(f"  not opened: {failed}: {next(answer['why'] for answer in answers if answer['failed'])}")
-
-
-def _percentiles(seconds: Iterable[float]) -> str:
-    ranked = sorted(seconds)
+def _ranks_ms(seconds: Iterable[float]) -> str:
+    ranked = sorted(seconds) or [float("nan")]
     return " / ".join(f"{ranked[int((len(ranked) - 1) * share)] * 1000:.1f}" for share in (0.5, 0.99))
-
-
-def _cpu_s(pid: int) -> float:
-    return cpu_s({"": pid})[""]

@@ -4,8 +4,8 @@ import contextlib
 import os
 import sys
 from collections import Counter
-from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -56,7 +56,10 @@ class Deployment:
     """How many orders have ended how, as the database says."""
     pending: Count
     """What is still to be done for orders that have ended, such as to see them final."""
-    redis_url: str = ""
+    dsn: str = ""
+    """Of its database, where that is PostgreSQL."""
+    join: Callable[[str], AbstractAsyncContextManager[int]] | None = None
+    """Let one more process of ours take part, `worker` for instance; its id. It ends with the context."""
 
 
 @asynccontextmanager
@@ -66,19 +69,19 @@ async def ours(layout: str, servers: Servers, folder: Path, concurrency: int) ->
     environment |= {f"BESTEX_{name}": text for name, text in LIFTED.items()}
     environment |= {"BESTEX_CONCURRENCY": str(concurrency), "BESTEX_DATA_DIR": str(folder)}
     if layout == "sqlite":
-        async with _processes(["serve"], servers, environment) as (url, processes):
+        async with _processes(["serve"], servers, environment) as (url, processes, _):
             with contextlib.closing(Connection(url)) as line:
                 yield Deployment(url, processes, lambda: _stats(line), nothing)
         return
     async with servers.fresh() as backing:
         environment["BESTEX_DATABASE_URL"] = backing.dsn
         environment["BESTEX_REDIS_URL"] = f"redis://{HOST}:{backing.redis_port}"
-        async with _processes(_MEMBERS[layout], servers, environment) as (url, processes):
+        async with _processes(_MEMBERS[layout], servers, environment) as (url, processes, told):
             connection = await asyncpg.connect(backing.dsn)
             try:
                 yield Deployment(
                     url, processes | backing.processes, lambda: counted(connection, _ENDED), lambda: _left(connection),
-                    environment["BESTEX_REDIS_URL"],
+                    backing.dsn, lambda role: _process(role, free_ports(2), servers, told),
                 )  # fmt: skip
             finally:
                 await connection.close()
@@ -87,19 +90,26 @@ async def ours(layout: str, servers: Servers, folder: Path, concurrency: int) ->
 @asynccontextmanager
 async def _processes(
     names: list[str], servers: Servers, environment: dict[str, str]
-) -> AsyncIterator[tuple[str, dict[str, int]]]:
-    """The URL that takes orders, and the process ids by name. A role's second process is called `role-2`."""
+) -> AsyncIterator[tuple[str, dict[str, int], dict[str, str]]]:
+    """The URL that takes orders, the process ids by name, and what others have to be told that join them.
+
+    A role's second process is called `role-2`.
+    """
     url, found = "", dict[str, int]()
     async with contextlib.AsyncExitStack() as stack:
         for name in names:
             role, port = name.split("-")[0], free_ports(2)
-            command = [sys.executable, "-m", "bestex.cli", role, "--port", str(port)]
-            found[name] = await stack.enter_async_context(servers.process(name, command, _SERVES, environment))
+            found[name] = await stack.enter_async_context(_process(name, port, servers, environment))
             if role == "paper":
                 environment = environment | {"BESTEX_CLUSTER_URL": f"http://{HOST}:{port}"}
             elif role in ("serve", "api"):
                 url = f"http://{HOST}:{port}"
-        yield url, found
+        yield url, found, environment
+
+
+def _process(name: str, port: int, servers: Servers, environment: dict[str, str]) -> AbstractAsyncContextManager[int]:
+    command = [sys.executable, "-m", "bestex.cli", name.split("-", maxsplit=1)[0], "--port", str(port)]
+    return servers.process(name, command, _SERVES, environment)
 
 
 async def counted(connection: "asyncpg.Connection[asyncpg.Record]", query: str) -> Counter[str]:

@@ -10,88 +10,107 @@ import os
 import re
 import sys
 import time
+from collections import Counter
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
-from typing import cast
+from datetime import datetime
+from typing import Any, cast
 from urllib.parse import urlsplit
 
 import uvloop
 
-STAMP = re.compile(rb'"explanation":"sent (\d+)"')
-"""When an event was published: nanoseconds of the machine's monotonic clock, which all processes share."""
-_PATIENCE_S = 60.0
+_TAIL = re.compile(rb'"seq":(\d+),"status":"(\w+)","at":"([^"]+)"')
+"""What every event ends with; the sequence number, the status, and when it happened."""
+_WELL = 1000
+"""The code with which the server closes the stream of an order that has ended."""
 
 
 @dataclass
 class Crowd:
-    """All sockets of this process."""
+    """All sockets of this process, one for each order."""
 
     url: str
-    order_ids: list[str]
-    arrivals: list[tuple[int, int]] = field(default_factory=list)
-    """Of stamped events: published, arrived."""
-    closed: int = 0
-    """By the server."""
-    sockets: list["Socket"] = field(default_factory=list)
+    order_ids: Sequence[str]
+    sockets: dict[str, "Socket"] = field(default_factory=dict)
 
-    async def open(self, at_once: int) -> dict[str, object]:
-        """Open them all, and wait for the first event of each."""
-        parts, limit, took = urlsplit(self.url), asyncio.Semaphore(at_once), list[float]()
+    async def open(self, from_seq: int, at_once: int, within_s: float) -> dict[str, Any]:
+        """Open a socket for each order, and wait for its first event. Those that are open already are dropped."""
+        self.close()
+        self.sockets = {each: Socket(each, from_seq) for each in self.order_ids}
+        parts, turns, took = urlsplit(self.url), asyncio.Semaphore(at_once), list[float]()
         host, port = parts.hostname or "", parts.port or 80
 
-        async def one(order_id: str) -> None:
-            async with limit:
-                began = time.monotonic()
-                _, socket = await asyncio.get_running_loop().create_connection(
-                    lambda: Socket(self, f"/api/orders/{order_id}/ws"), host, port
-                )
-                await socket.first
-                took.append(time.monotonic() - began)
-                self.sockets.append(socket)
+        async def one(socket: Socket) -> None:
+            async with turns:
+                began_s = time.monotonic()
+                await asyncio.get_running_loop().create_connection(lambda: socket, host, port)
+                if why := await socket.first:
+                    raise ConnectionError(why)
+                took.append(time.monotonic() - began_s)
 
-        began = time.monotonic()
-        done, late = await asyncio.wait(
-            [asyncio.create_task(one(each)) for each in self.order_ids], timeout=_PATIENCE_S
-        )
+        began_s = time.monotonic()
+        tasks = [asyncio.create_task(one(each)) for each in self.sockets.values()]
+        done, late = await asyncio.wait(tasks, timeout=within_s)
         for task in late:
             task.cancel()
-        seconds = time.monotonic() - began
         await asyncio.gather(*late, return_exceptions=True)
-        failed = [repr(error) for task in done if (error := task.exception()) is not None]
-        failed += [f"no event within {_PATIENCE_S:.0f} s" for _ in late]
-        return {"seconds": seconds, "took": took, "failed": len(failed), "why": failed[:1]}
+        wrong = Counter(str(error) for task in done if (error := task.exception()) is not None)
+        wrong["no event in time"] += len(late)
+        return {"seconds": time.monotonic() - began_s, "took": took, "wrong": +wrong}
 
-    async def storm(self, at_once: int) -> dict[str, object]:
-        """Drop them all, and open them again."""
-        sockets, self.sockets = self.sockets, []
-        for socket in sockets:
+    async def read(self, within_s: float) -> dict[str, Any]:
+        """Until every socket has come to its end, or the time is up: what each has got."""
+        sockets = self.sockets.values()
+        await asyncio.wait([each.ended for each in sockets], timeout=within_s)
+        wrong = Counter(each.ended.result() if each.ended.done() else "no end in time" for each in sockets)
+        del wrong[""]
+        lags = [lag for each in sockets for lag in each.lags_ms]
+        return {
+            "last": {each.order_id: each.next_seq - 1 for each in sockets},
+            "events": sum(each.events for each in sockets),
+            "since": min((each.second_s for each in sockets if each.lags_ms), default=0.0),
+            "until": max((each.last_s for each in sockets), default=0.0),
+            "ended": sum(each.ended.done() and not each.ended.result() for each in sockets),
+            "lags": lags,
+            "statuses": Counter(each.status for each in sockets),
+            "wrong": wrong,
+        }
+
+    def close(self) -> None:
+        """Go away without a word."""
+        for socket in self.sockets.values():
             socket.abort()
-        return await self.open(at_once)
-
-    async def wait(self, events: int) -> dict[str, object]:
-        """Until so many stamped events have arrived since the last time, or none for a while."""
-        until = time.monotonic() + _PATIENCE_S
-        while len(self.arrivals) < events and time.monotonic() < until:
-            await asyncio.sleep(0.01)
-        arrivals, self.arrivals = self.arrivals, []
-        return {"arrivals": arrivals, "closed": self.closed}
 
 
 class Socket(asyncio.Protocol):
-    """RFC 6455 as far as a reader of a stream needs it."""
+    """RFC 6455 as far as a reader of a stream needs it. Counts what comes, and expects each number in its turn."""
 
-    def __init__(self, crowd: Crowd, path: str) -> None:
-        self.first = asyncio.get_running_loop().create_future()
-        self._crowd = crowd
-        self._path = path
+    def __init__(self, order_id: str, from_seq: int) -> None:
+        loop = asyncio.get_running_loop()
+        self.first: asyncio.Future[str] = loop.create_future()
+        """Done with the first event, or with why there is none."""
+        self.ended: asyncio.Future[str] = loop.create_future()
+        """Done with the stream's end, or with what went wrong."""
+        self.order_id = order_id
+        self.next_seq = from_seq
+        self.events = 0
+        self.status = "none"
+        """What the last event says."""
+        self.second_s = self.last_s = 0.0
+        """When the second and the last event came; Unix time."""
+        self.lags_ms: list[float] = []
+        """Of each event but the first: from when it happened to its receipt."""
         self._data = b""
         self._upgraded = False
+        self._gap = ""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)  # uvloop's is none by inheritance
         key = base64.b64encode(os.urandom(16)).decode()
         self._transport.write(
-            f"GET {self._path} HTTP/1.1\r\nHost: bench\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
-            f"Sec-WebSocket-Key: {key}\r\nSec-WebSocket-Version: 13\r\n\r\n".encode()
+            f"GET /api/orders/{self.order_id}/ws?fromSeq={self.next_seq} HTTP/1.1\r\nHost: bench\r\n"
+            f"Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Key: {key}\r\n"
+            "Sec-WebSocket-Version: 13\r\n\r\n".encode()
         )
 
     def data_received(self, data: bytes) -> None:
@@ -101,7 +120,7 @@ class Socket(asyncio.Protocol):
             if not end:
                 return
             if not head.startswith(b"HTTP/1.1 101"):
-                self._fail(head.split(b"\r\n")[0].decode())
+                self._end(head.split(b"\r\n")[0].decode())
                 return
             self._upgraded, self._data = True, rest
         while (frame := _frame(self._data)) is not None:
@@ -110,25 +129,48 @@ class Socket(asyncio.Protocol):
             self._take(opcode, payload)
 
     def connection_lost(self, error: Exception | None) -> None:
-        self._fail(str(error or "closed"))
+        self._end(f"lost: {error or 'closed without a word'}")
 
     def abort(self) -> None:
-        self._transport.abort()
+        """Go away without a word."""
+        if hasattr(self, "_transport"):
+            self._transport.abort()
 
     def _take(self, opcode: int, payload: bytes) -> None:
         if opcode == 9:  # ping
             self._transport.write(bytes([0x8A, 0x80 | len(payload), 0, 0, 0, 0]) + payload)
         elif opcode == 8:
-            self._crowd.closed += 1
+            code = int.from_bytes(payload[:2], "big")
+            # The number in the reason is each socket's own: without it, equal faults are counted together.
+            reason = payload[2:].decode().partition(";")[0]
+            self._end(self._gap if code == _WELL else f"closed with {code} {reason}")
             self._transport.close()
-        elif not self.first.done():
-            self.first.set_result(None)
-        elif (stamp := STAMP.search(payload)) is not None:
-            self._crowd.arrivals.append((int(stamp[1]), time.monotonic_ns()))
+        else:
+            self._count(payload)
 
-    def _fail(self, why: str) -> None:
+    def _count(self, payload: bytes) -> None:
+        found = _TAIL.search(payload)
+        if found is None:
+            self._gap = self._gap or "not an event"
+            return
+        now_s, seq = time.time(), int(found[1])
+        if seq != self.next_seq:
+            self._gap = self._gap or f"event {seq} instead of {self.next_seq}"
+        self.next_seq = seq + 1
+        self.events += 1
+        self.status = found[2].decode()
+        self.last_s = now_s
+        if self.first.done():
+            self.second_s = self.second_s or now_s
+            self.lags_ms.append(round((now_s - datetime.fromisoformat(found[3].decode()).timestamp()) * 1000, 2))
+        else:
+            self.first.set_result("")
+
+    def _end(self, why: str) -> None:
+        if not self.ended.done():
+            self.ended.set_result(why)
         if not self.first.done():
-            self.first.set_exception(ConnectionError(why))
+            self.first.set_result(why or "no event")
 
 
 def _frame(data: bytes) -> tuple[int, bytes, int] | None:
@@ -146,14 +188,13 @@ def _frame(data: bytes) -> tuple[int, bytes, int] | None:
 
 
 async def _main() -> None:
-    """The first line: URL and order ids. Then commands and their number, until the input ends."""
+    """The first line: URL and order ids. Then commands with their arguments, until the input ends."""
     loop = asyncio.get_running_loop()
-    url, order_ids = json.loads(await loop.run_in_executor(None, sys.stdin.readline))
-    crowd = Crowd(url, order_ids)
-    commands = {"open": crowd.open, "storm": crowd.storm, "wait": crowd.wait}
+    crowd = Crowd(*json.loads(await loop.run_in_executor(None, sys.stdin.readline)))
+    commands: dict[str, Callable[..., Awaitable[dict[str, Any]]]] = {"open": crowd.open, "read": crowd.read}
     while line := await loop.run_in_executor(None, sys.stdin.readline):
-        name, number = line.split()
-        print(json.dumps(await commands[name](int(number))), flush=True)
+        name, *arguments = json.loads(line)
+        print(json.dumps(await commands[name](*arguments)), flush=True)
 
 
 if __name__ == "__main__":

@@ -135,7 +135,7 @@ class LocalCluster:
 
     async def _start(self) -> None:
         for name, port in (("postgres", 0), ("redis", 1), ("paper", 2), ("paper-ws", 3)) if self._proxied else ():
-            proxy = Proxy(self._through + port, self._direct(name))
+            proxy = Proxy((HOST, self._direct(name)), self._through + port)
             self.proxies[name] = await self._exits.enter_async_context(proxy)
         for member in self.members.values():
             self._exits.push_async_callback(member.kill)

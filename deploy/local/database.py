@@ -73,11 +73,20 @@ class Database:
             self._guard.forget(pid)
 
     async def terminate(self, within_s: float = _STOP_S) -> int | None:
-        """Stop at once; what is committed is on disk. None: it did not run."""
+        """Stop in good order: the next start has nothing to recover. None: it did not run.
+
+        Raises TimeoutError, after having killed it.
+        """
         if (pid := self.pid) is None:
             return None
+        stopping = asyncio.create_task(asyncio.to_thread(self._server.stop, "fast"))
+        done, _ = await asyncio.wait((stopping,), timeout=within_s)
+        if not done:
+            await self.kill()
+            await asyncio.wait((stopping,))  # it would take the next server for this one
+            raise TimeoutError(f"postgres had not stopped after {within_s:.0f} s: {self.log}")
+        stopping.result()
         self._pid = None
-        await asyncio.wait_for(asyncio.to_thread(self._server.stop), within_s)
         self._guard.forget(pid)
         return 0
 

@@ -9,7 +9,7 @@ import time
 from collections.abc import Mapping, Sequence
 from itertools import count
 from pathlib import Path
-from typing import TextIO
+from typing import Literal, TextIO
 
 import asyncpg
 
@@ -17,7 +17,8 @@ _START_S = 60
 _SETTINGS = {"max_connections": "60", "shared_buffers": "64MB", "log_min_messages": "fatal"}
 
 
-def _binaries() -> Path:
+def binaries() -> Path:
+    """The folder of PostgreSQL's programs. Raises AssertionError when there is none."""
     given = os.environ.get("BESTEX_PG_BIN")
     if given:
         return Path(given)
@@ -48,7 +49,7 @@ class PostgresServer:
         """
         listen = {"listen_addresses": ""} if port is None else {"listen_addresses": "127.0.0.1", "port": str(port)}
         self._settings = {**_SETTINGS, **listen, "unix_socket_directories": str(folder), **(settings or {})}
-        self._bin = _binaries()
+        self._bin = binaries()
         self._data = folder / "data"
         self._folder = folder
         self._user = "nobody" if os.geteuid() == 0 else None
@@ -79,10 +80,13 @@ class PostgresServer:
             assert time.monotonic() < deadline, f"the server takes too long to start: {self._tail('log')}"
             time.sleep(0.01)
 
-    def stop(self) -> None:
-        """Stops this server and no other, at once, if it runs."""
+    def stop(self, mode: Literal["immediate", "fast"] = "immediate") -> None:
+        """Stops this server and no other, if it runs; clients are cut off.
+
+        `immediate`: at once; the next start recovers from the log. `fast`: in good order, with a checkpoint.
+        """
         if self.pid is not None:
-            self._stop("immediate")
+            self._stop(mode)
 
     def restart(self) -> None:
         """Clients are cut off."""
@@ -124,9 +128,9 @@ class PostgresServer:
     def dsn(self, database: str) -> str:
         return f"postgresql://bestex@/{database}?host={self._folder}"
 
-    async def create_database(self) -> str:
-        """An empty database of its own; its DSN."""
-        name = f"test_{next(self._numbers)}"
+    async def create_database(self, name: str | None = None) -> str:
+        """An empty database, of a new name if none is given; its DSN."""
+        name = name or f"test_{next(self._numbers)}"
         connection = await asyncpg.connect(self.dsn("postgres"))
         try:
             await connection.execute(f"CREATE DATABASE {name}")

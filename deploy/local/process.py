@@ -43,14 +43,14 @@ class Process:
         """None: it does not run."""
         return self._process.pid if self._process is not None and self._process.returncode is None else None
 
-    async def start(self) -> None:
-        """Returns when it serves. Raises NotStarted."""
+    async def start(self, *options: str) -> None:
+        """Returns when it serves. Raises NotStarted. `options`: of this start alone, after the command's own."""
         assert self.pid is None, f"{self.name} runs already"
         begin = self.log.stat().st_size if self.log.exists() else 0
         with self.log.open("a") as output:
             # In a session of its own: Ctrl-C in a terminal is for us, who stop all in the right order.
             self._process = await asyncio.create_subprocess_exec(
-                *self._command,
+                *self._command, *options,
                 stdin=asyncio.subprocess.DEVNULL, stdout=output, stderr=output, env=self._environment,
                 start_new_session=True,
             )  # fmt: skip

@@ -10,11 +10,11 @@ from bestex.runtime import SystemClock
 from bestex.store.postgres import PostgresStore
 from tests.contract.store_contract import StoreContract
 from tests.contract.store_contract import store as store  # noqa: PLC0414 - a fixture
-from tests.support.postgres import running_server
+from tests.support.postgres import empty_database, running_server
 
 
 class PostgresHarness:
-    """A database of its own."""
+    """An empty database."""
 
     def __init__(self, dsn: str) -> None:
         self._dsn = dsn
@@ -42,7 +42,7 @@ def server() -> Iterator[PostgresServer]:
 class TestPostgresStore(StoreContract):
     @pytest.fixture
     async def harness(self, server: PostgresServer) -> AsyncIterator[PostgresHarness]:
-        harness = PostgresHarness(await server.create_database())
+        harness = PostgresHarness(await empty_database(server, migrated=True))
         await harness.store.open()
         yield harness
         await harness.store.close()

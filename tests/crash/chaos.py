@@ -52,7 +52,7 @@ SETTINGS = {
 _POSTGRES = {"fsync": "off"}
 _PAIRS = (("JUP", "SOL"), ("SOL", "USDC"), ("USDC", "ETH"), ("USDT", "USDC"))
 _WEATHER = {Fault.CLIENT_RETRY: 0.5, Fault.CLIENT_DISCONNECT: 0.15, Fault.CLIENT_CANCEL: 0.25}
-_PACE = 0.15
+_PACE = 0.1
 """The simulator's clients have hours; these have a minute."""
 
 
@@ -164,7 +164,7 @@ class Chaos:
 
 
 @asynccontextmanager
-async def chaos(seed: int, **settings: object) -> AsyncIterator[Chaos]:
+async def chaos(seed: int, workers: int = WORKERS, **settings: object) -> AsyncIterator[Chaos]:
     """A cluster with chaos to come; `settings` over `SETTINGS`.
 
     If the run has violations, or raises, its data and logs are kept, and told of.
@@ -174,7 +174,7 @@ async def chaos(seed: int, **settings: object) -> AsyncIterator[Chaos]:
     good = False
     try:
         async with LocalCluster(
-            folder, workers=WORKERS, proxied=True, settings=SETTINGS | settings, postgres=_POSTGRES
+            folder, workers=workers, proxied=True, settings=SETTINGS | settings, postgres=_POSTGRES
         ) as cluster:
             run = Chaos(cluster, seed)
             timeline = run.nemesis.timeline

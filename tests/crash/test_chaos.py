@@ -1,12 +1,12 @@
-"""Half a minute of chaos, and the plan that it follows. `make chaos` is the same for as long as you like."""
+"""Less than half a minute of chaos, and the plan that it follows. `make chaos` is the same for as long as you like."""
 
 from tests.crash.chaos import run_chaos
 from tests.crash.chaos_nemesis import LEASE_S, draw_plan
 
 MEMBERS = ["api-1", "api-2", "paper", "postgres", "redis", "worker-1", "worker-2", "worker-3"]
-SECONDS = 30.0
+SECONDS = 24.0
 ORDERS = 60
-SEED = 18
+SEED = 22
 
 
 async def test_whatever_befalls_a_deployment_nothing_is_lost_or_doubled() -> None:
@@ -16,6 +16,7 @@ async def test_whatever_befalls_a_deployment_nothing_is_lost_or_doubled() -> Non
     assert run.accepted > ORDERS * 0.8
     assert run.filled > ORDERS * 0.3, "the checks have something to check"
     assert {"kill", "freeze", "restart", "reset", "refuse", "stall"} == {what for what, _ in run.nemesis.struck}
+    assert {"api", "worker", "paper", "postgres", "redis"} == {whom for _, whom in run.nemesis.struck}
 
 
 def test_a_seed_is_a_plan() -> None:

@@ -1,6 +1,5 @@
 """The cluster on this machine: `make cluster`, the demo against it, and that nothing of it stays behind."""
 
-import asyncio
 import os
 import re
 import signal
@@ -16,6 +15,7 @@ import msgspec
 import pytest
 from deploy.local.cluster import LocalCluster, Ports
 from deploy.local.ports import PortTaken, free_ports
+from deploy.local.postgres import binaries
 from deploy.local.process import NotStarted
 from typer.testing import CliRunner
 
@@ -94,6 +94,14 @@ def is_running(pid: int) -> bool:
         return False
 
 
+def state_of_postgres(data: Path) -> str:
+    """As it has written it down; `in production` when it did not end in good order."""
+    told = subprocess.run([binaries() / "pg_controldata", data], capture_output=True, text=True, check=True).stdout
+    found = re.search(r"^Database cluster state: +(.*)$", told, flags=re.MULTILINE)
+    assert found is not None, told
+    return found[1]
+
+
 def demo(*options: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "bestex.cli", "demo", *options]
     return subprocess.run(command, capture_output=True, text=True, timeout=WAIT_S, check=False)
@@ -123,12 +131,19 @@ def test_a_cluster_serves_the_demo_starts_again_who_died_and_drains(folder: Path
         assert f"orders and ledger are kept in {folder / 'data'}" in cluster.said
         assert not any(map(is_running, pids.values()))
         assert cluster.said.count("has ended") == 2, "nobody is started again who was told to stop"
+        assert state_of_postgres(folder / "data" / "postgres" / "data") == "shut down", "nothing is left to recover"
 
 
-def test_a_cluster_that_is_killed_takes_its_processes_with_it(folder: Path) -> None:
-    with Cluster(folder / "data") as cluster:
+async def test_a_cluster_shares_its_folder_and_ports_with_nobody_and_takes_its_processes_with_it(folder: Path) -> None:
+    first = free_ports(20)
+    others = Ports(api=first + 10, worker=first + 11, paper=first + 12, postgres=first + 14, redis=first + 15)
+    with Cluster(folder / "data", "--apis", "1", ports=first) as cluster:
         cluster.until_said(READY)
         pids = cluster.pids()
+        with pytest.raises(NotStarted, match="another cluster runs on"):
+            await LocalCluster(folder / "data", apis=1, workers=1, ports=others).__aenter__()
+        with pytest.raises(PortTaken, match=rf"port .*{first} \(api-1\)"):
+            await LocalCluster(folder / "more", apis=1, workers=1, ports=others._replace(api=first)).__aenter__()
         assert all(map(is_running, pids.values()))
         cluster.process.kill()
         until(lambda: not any(map(is_running, pids.values())))
@@ -147,18 +162,6 @@ def test_fresh_removes_nothing_but_a_cluster(folder: Path) -> None:
         assert cluster.process.wait(WAIT_S) == 5
         assert "remove it yourself" in cluster.said
     assert (folder / "precious").exists()
-
-
-async def test_two_clusters_do_not_share_a_folder(folder: Path) -> None:
-    first = free_ports(20)
-    ports = [Ports(api=at, worker=at + 1, paper=at + 2, postgres=at + 4, redis=at + 5) for at in (first, first + 10)]
-    other = LocalCluster(folder / "data", apis=1, workers=1, ports=ports[1])
-    async with LocalCluster(folder / "data", apis=1, workers=1, ports=ports[0], settings={"network": "instant"}) as one:
-        with pytest.raises(NotStarted, match="another cluster runs on"):
-            await other.__aenter__()
-        with pytest.raises(PortTaken, match=rf"port .*{first} \(api-1\)"):
-            await LocalCluster(folder / "more", apis=1, workers=1, ports=ports[0]).__aenter__()
-        assert await asyncio.wait_for(one.terminate(), WAIT_S) == dict.fromkeys(one.members, 0)
 
 
 @pytest.mark.parametrize("option", [("--port", "1"), ("--data-dir", "x"), ("--network", "fast"), ("--host", "x")])

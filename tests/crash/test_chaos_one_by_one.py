@@ -3,7 +3,6 @@
 import asyncio
 
 import asyncpg
-import pytest
 
 from tests.crash.chaos import SETTINGS, Chaos, chaos
 from tests.crash.chaos_nemesis import LEASE_S, Blow
@@ -11,6 +10,7 @@ from tests.crash.chaos_nemesis import LEASE_S, Blow
 SEED = 12
 GRACE_S = 4.0
 """For what is not waiting: on a busy machine processes take a while to do anything."""
+POLL_S, SHUTDOWN_S = (float(str(SETTINGS[name])) for name in ("poll_s", "shutdown_s"))
 _IN_WORK = "SELECT count(*) FROM open_orders WHERE lease_owner LIKE $1 AND status <> 'confirmed'"
 _HELD = "SELECT count(*) FROM open_orders WHERE lease_owner LIKE $1"
 
@@ -29,48 +29,50 @@ async def until(run: Chaos, query: str, pid: int, *, least: int = 0, most: int =
     return loop.time() - began_s
 
 
-def pid_of(run: Chaos, name: str) -> int:
+async def at_work(run: Chaos, name: str, least: int = 1) -> int:
+    """Until the worker has so many orders in work; its process id."""
     pid = run.cluster.members[name].pid
     assert pid is not None
+    await until(run, _IN_WORK, pid, least=least, within_s=30)
     return pid
 
 
+async def kill_and_see_its_orders_taken_over(run: Chaos, name: str) -> None:
+    """By others, when their leases have ended, and only then."""
+    pid = await at_work(run, name)
+    await run.cluster.members[name].kill()
+    assert await until(run, _HELD, pid, least=1, within_s=1) < 1
+    took_s = await until(run, _HELD, pid, most=0, within_s=30)
+    await run.cluster.members[name].start()
+    assert took_s < LEASE_S + POLL_S + GRACE_S
+
+
+async def stop_and_see_its_orders_handed_back(run: Chaos, name: str, shutdown_s: float) -> None:
+    """Those that it has not finished in the time that it has: at once, not at their leases' end."""
+    loop = asyncio.get_running_loop()
+    pid = await at_work(run, name)
+    began_s = loop.time()
+    assert await run.cluster.members[name].terminate() == 0
+    assert loop.time() - began_s < shutdown_s + GRACE_S
+    await until(run, _HELD + " AND lease_until_ms > 0", pid, most=0, within_s=0.5)
+    await run.cluster.members[name].start()
+
+
 async def test_kill_nine_of_any_one_process_under_load_loses_nothing_and_doubles_nothing() -> None:
-    async with chaos(SEED) as run, run.load(90, 40.0):
-        for name in ("worker-1", "api-1", "paper", "postgres", "redis", "worker-2"):
+    async with chaos(SEED) as run, run.load(90, 30.0):
+        await kill_and_see_its_orders_taken_over(run, "worker-1")
+        for name in ("api-1", "paper", "postgres", "redis", "worker-2"):
             await run.until_seen(20)
             if name.startswith("worker"):
-                await until(run, _IN_WORK, pid_of(run, name), least=1, within_s=30)
+                await at_work(run, name)
             await run.nemesis.strike(Blow(0.0, "kill", name, 0.3))
+        await stop_and_see_its_orders_handed_back(run, "worker-3", SHUTDOWN_S)
     assert not run.violations, "\n".join(run.violations)
     assert run.filled > 15
 
 
-async def test_orders_of_a_dead_worker_are_taken_over_when_their_leases_end() -> None:
-    async with chaos(SEED) as run, run.load(30, 6.0):
-        pid = pid_of(run, "worker-1")
-        await until(run, _IN_WORK, pid, least=3, within_s=30)
-        worker = run.cluster.members["worker-1"]
-        await worker.kill()
-        assert await until(run, _HELD, pid, most=1_000, within_s=1) < 1
-        took_s = await until(run, _HELD, pid, most=0, within_s=30)
-        await worker.start()
-    assert took_s < LEASE_S + float(str(SETTINGS["poll_s"])) + GRACE_S
-    assert not run.violations, "\n".join(run.violations)
-
-
-@pytest.mark.parametrize("shutdown_s", [0.2, 6.0])
-async def test_a_worker_that_is_told_to_stop_finishes_its_orders_or_hands_them_back(shutdown_s: float) -> None:
-    async with chaos(SEED, shutdown_s=shutdown_s) as run, run.load(30, 6.0):
-        pid = pid_of(run, "worker-1")
-        await until(run, _IN_WORK, pid, least=3, within_s=30)
-        worker = run.cluster.members["worker-1"]
-        began_s = asyncio.get_running_loop().time()
-        assert await worker.terminate() == 0
-        took_s = asyncio.get_running_loop().time() - began_s
-        await until(
-            run, _HELD + " AND lease_until_ms > 0", pid, most=0, within_s=0.5
-        )  # at once, not at their leases' end
-        await worker.start()
-    assert took_s < shutdown_s + GRACE_S
+async def test_a_worker_that_is_told_to_stop_and_has_no_time_hands_its_orders_back() -> None:
+    async with chaos(SEED, workers=2, shutdown_s=0.2) as run, run.load(30, 6.0):
+        await at_work(run, "worker-1", least=3)
+        await stop_and_see_its_orders_handed_back(run, "worker-1", 0.2)
     assert not run.violations, "\n".join(run.violations)

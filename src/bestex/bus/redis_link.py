@@ -23,8 +23,6 @@ class Connection(Protocol):
         """Does nothing when connected. Raises RedisError, OSError."""
         ...
 
-    def pack_commands(self, commands: Sequence[Command]) -> list[bytes]: ...
-
     async def send_packed_command(self, command: list[bytes], check_health: bool) -> None: ...
 
     async def read_response(self, *, timeout: float | None = None, disconnect_on_error: bool = True) -> Any:  # noqa: ASYNC109
@@ -96,6 +94,14 @@ class RedisServer:
         return Backoff(self.clock, self.entropy)
 
 
+async def send(connection: Connection, data: bytes) -> None:
+    """Write to a connection. Raises RedisError, OSError."""
+    try:
+        await connection.send_packed_command([data], check_health=False)
+    except RuntimeError as error:  # uvloop's word for a connection that the peer has reset
+        raise ConnectionResetError(str(error)) from error
+
+
 class RedisLink:
     """Calls over one connection, one after the other. After a failure it refuses at once until the back-off ends."""
 
@@ -133,7 +139,7 @@ class RedisLink:
         connection, whole = self._connection, False
         try:
             await connection.connect()
-            await connection.send_packed_command([packed(commands)], check_health=False)
+            await send(connection, packed(commands))
             replies = [await self._reply() for _ in commands]
             whole = True
         finally:

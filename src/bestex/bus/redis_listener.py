@@ -6,7 +6,7 @@ import msgspec
 import structlog
 from redis.exceptions import RedisError
 
-from bestex.bus.redis_link import Connection, RedisServer
+from bestex.bus.redis_link import Connection, RedisServer, packed, send
 from bestex.bus.redis_node import NodeBus
 from bestex.bus.redis_wire import decode_message
 
@@ -95,4 +95,4 @@ class Listener:
 
 
 async def _send_one(connection: Connection, *command: str) -> None:
-    await connection.send_packed_command(connection.pack_commands([command]), check_health=False)
+    await send(connection, packed([command]))

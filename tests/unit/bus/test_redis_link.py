@@ -2,13 +2,18 @@
 
 import asyncio
 import time
+from pathlib import Path
+from typing import Any
 
 import pytest
+from deploy.local.proxy import Proxy
 from redis.asyncio.connection import Connection
 from redis.exceptions import ResponseError
 
+from bestex.api.server import loop_factory
 from bestex.bus.redis_link import Backoff, RedisLink, RedisServer, packed
 from bestex.errors import BusUnavailable
+from bestex.runtime import SystemClock
 from tests.support.clock import VirtualClock
 from tests.support.entropy import SeededEntropy
 from tests.support.redis import TIMEOUT_S, running_redis, until
@@ -52,6 +57,25 @@ def test_two_nodes_do_not_come_back_in_step() -> None:
 def test_a_url_of_another_kind_is_refused(url: str) -> None:
     with pytest.raises(ValueError, match="scheme"):
         RedisServer(url, clock=VirtualClock(), entropy=SeededEntropy(), timeout_s=1.0)
+
+
+def test_a_connection_that_was_reset_is_no_fault_of_ours() -> None:
+    async def ask_after_a_reset() -> None:
+        async with running_redis() as redis, Proxy(Path(redis.url.removeprefix("unix://"))) as proxy:
+            url = f"redis://127.0.0.1:{proxy.port}"
+            server = RedisServer(url, clock=SystemClock(), entropy=SeededEntropy(), timeout_s=TIMEOUT_S)
+            link = RedisLink(server)
+            assert await link.ask("PING") == b"PONG"
+            proxy.reset()
+            connection: Any = link._connection
+            await until(lambda: connection._reader.exception() is not None)
+            with pytest.raises(BusUnavailable, match="does not answer"):
+                await link.ask("PING")
+            await link.close()
+
+    # In the event loop of the product, which says it in words of its own.
+    with asyncio.Runner(loop_factory=loop_factory()) as runner:
+        runner.run(ask_after_a_reset())
 
 
 async def test_replies_come_in_order_and_a_refusal_is_one_of_them() -> None:

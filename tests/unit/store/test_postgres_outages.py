@@ -7,6 +7,7 @@ from urllib.parse import urlsplit
 import asyncpg
 import pytest
 from deploy.local.postgres import PostgresServer
+from deploy.local.proxy import Proxy
 
 from bestex.errors import StaleVersion, StoreUnavailable
 from bestex.ports import Committed
@@ -14,8 +15,7 @@ from bestex.runtime import SystemClock
 from bestex.store.postgres import PostgresStore
 from bestex.types import OrderId
 from tests.support.orders import NOW_MS, Life, keys, pending
-from tests.support.postgres import running_server
-from tests.support.proxy import Proxy, tcp_proxy
+from tests.support.postgres import empty_database, running_server
 
 SESSIONS = "SELECT sessions FROM pg_stat_database WHERE datname = current_database()"
 LONG_S = 30.0
@@ -30,7 +30,7 @@ def server() -> Iterator[PostgresServer]:
 
 @pytest.fixture
 async def dsn(server: PostgresServer) -> str:
-    return await server.create_database()
+    return await empty_database(server)
 
 
 @pytest.fixture
@@ -158,7 +158,7 @@ def is_commit(data: bytes) -> bool:
 @pytest.mark.parametrize("committed", [True, False])
 async def test_a_commit_whose_answer_was_lost(server: PostgresServer, dsn: str, committed: bool) -> None:
     """The connection ends at the moment of the commit: after it, or before it."""
-    async with tcp_proxy(server.socket) as proxy:
+    async with Proxy(server.socket) as proxy:
         store = PostgresStore(through(proxy, dsn), clock=SystemClock(), retry_for_s=LONG_S)
         await store.open()
         heard = Heard()
@@ -177,7 +177,7 @@ async def test_a_commit_whose_answer_was_lost(server: PostgresServer, dsn: str, 
 
 
 async def test_an_outcome_that_stays_unknown_is_called_so(server: PostgresServer, dsn: str) -> None:
-    async with tcp_proxy(server.socket) as proxy:
+    async with Proxy(server.socket) as proxy:
         store = PostgresStore(through(proxy, dsn), clock=SystemClock(), retry_for_s=0.0)
         await store.open()
         proxy.cut_at(is_commit, forward=True)
@@ -189,7 +189,7 @@ async def test_an_outcome_that_stays_unknown_is_called_so(server: PostgresServer
 
 
 async def test_a_server_that_says_nothing_is_taken_for_lost(server: PostgresServer, dsn: str) -> None:
-    async with tcp_proxy(server.socket) as proxy:
+    async with Proxy(server.socket) as proxy:
         store = PostgresStore(through(proxy, dsn), clock=SystemClock(), retry_for_s=LONG_S, answer_s=0.2)
         await store.open()
         await store.ping()
@@ -200,7 +200,7 @@ async def test_a_server_that_says_nothing_is_taken_for_lost(server: PostgresServ
             while proxy.connections == before:
                 await asyncio.sleep(0.001)
         assert not accepting.done()
-        proxy.resume()
+        proxy.heal()
         assert (await accepting).created
         assert await count(dsn, "open_orders") == 1
         await store.close()

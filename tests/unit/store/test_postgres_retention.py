@@ -13,7 +13,7 @@ from bestex.store import pg_upkeep
 from bestex.store.postgres import PostgresStore
 from tests.support.clock import VirtualClock
 from tests.support.orders import NOW_MS, Life, attempt, keys, pending
-from tests.support.postgres import running_server
+from tests.support.postgres import empty_database, running_server
 
 DAY_S = 86_400.0
 
@@ -57,7 +57,7 @@ async def test_what_has_ended_goes_with_all_that_belongs_to_it(
     server: PostgresServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(pg_upkeep, "_MOST", 2)  # in several turns
-    dsn = await server.create_database()
+    dsn = await empty_database(server)
     clock = VirtualClock(NOW_MS)  # the first of January 2026
     store = PostgresStore(dsn, clock=clock, retain_days=40)
     await store.open()
@@ -95,7 +95,7 @@ async def test_what_has_ended_goes_with_all_that_belongs_to_it(
 
 
 async def test_without_a_limit_everything_is_kept(server: PostgresServer) -> None:
-    dsn = await server.create_database()
+    dsn = await empty_database(server)
     clock = VirtualClock(NOW_MS)
     store = PostgresStore(dsn, clock=clock)
     await store.open()

@@ -17,7 +17,7 @@ from bestex.store.pg_migrate import Migration, known_migrations, migrate
 from bestex.store.postgres import PostgresStore
 from bestex.types import OrderId
 from tests.support.orders import NOW_MS, Life, keys, pending
-from tests.support.postgres import running_server
+from tests.support.postgres import empty_database, running_server
 
 LATER_MS = NOW_MS + 10_000
 LEASE_MS = 30_000
@@ -31,7 +31,7 @@ def server() -> Iterator[PostgresServer]:
 
 @pytest.fixture
 async def dsn(server: PostgresServer) -> str:
-    return await server.create_database()
+    return await empty_database(server)
 
 
 @pytest.fixture
