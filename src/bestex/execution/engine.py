@@ -18,7 +18,7 @@ from bestex.execution.fill import amounts_moved
 from bestex.execution.journal import EventMaker, Journal
 from bestex.execution.landing import Dead, FailedOnChain, Landed, Landing
 from bestex.execution.quoting import Quoting
-from bestex.execution.retry import SLIPPAGE_EXCEEDED, backoff_ms, failed_transaction, may_retry, order_error
+from bestex.execution.retry import backoff_ms, failed_transaction, may_retry, next_routing, order_error
 from bestex.execution.risk import check_funds
 from bestex.market.tokens import Tokens
 from bestex.orders.attempt import LIVE, Attempt, AttemptState
@@ -119,22 +119,13 @@ class Engine:
             terms.out_amount or terms.in_amount,
             terms.slippage_bps,
             swap_mode=terms.swap_mode,
-            routing=self._routing(journal.order),
+            routing=next_routing(
+                journal.order, direct=self._quoting.has_pools(token_in, token_out, routing=Routing.SPLIT)
+            ),
             max_in_amount=terms.max_in_amount,
         )
         _queue(journal, narrate.routed(journal.order, route))
         return route
-
-    def _routing(self, order: Order) -> Routing:
-        """After a try that failed because pools moved, no path is taken if there is another way: paths fail soonest."""
-        moved = order.error is not None and order.error.code == SLIPPAGE_EXCEEDED
-        if (
-            moved
-            and order.terms.routing is Routing.AUTO
-            and self._quoting.has_pools(*self._pair(order), routing=Routing.SPLIT)
-        ):
-            return Routing.SPLIT
-        return order.terms.routing
 
     # --- build and submit ---------------------------------------------------------------------------------------------
 

@@ -14,6 +14,7 @@ from bestex.errors import (
 )
 from bestex.orders.order import Order, OrderError
 from bestex.ports import Entropy, TransactionError
+from bestex.types import Routing
 from bestex.venues import PROGRAMS
 from bestex.venues.token import INSUFFICIENT_FUNDS, TOKEN_2022_PROGRAM, TOKEN_PROGRAM
 
@@ -61,6 +62,17 @@ def backoff_ms(retries: int, base_s: float, max_s: float, entropy: Entropy) -> i
 
 def may_retry(order: Order, error: OrderError) -> bool:
     return error.retryable and order.retries < order.terms.max_retries
+
+
+def next_routing(order: Order, *, direct: bool) -> Routing:
+    """The routing of the order's next try; `direct`: whether the pair has pools of its own.
+
+    After a try that failed because a pool moved, no path is taken if there is another way: paths fail soonest.
+    """
+    moved = order.error is not None and order.error.code == SLIPPAGE_EXCEEDED
+    if moved and direct and order.terms.routing is Routing.AUTO:
+        return Routing.SPLIT
+    return order.terms.routing
 
 
 def _name(error: TransactionError) -> tuple[str, str]:
