@@ -1,14 +1,14 @@
 """A route as the API shows it: its legs, the proof of its distance from the best, and what it was chosen from."""
 
 from decimal import ROUND_CEILING, Context, Decimal
-from itertools import accumulate, groupby, pairwise
+from itertools import groupby
 
 from bestex.api.market_schemas import AlternativeView, OfferView, QuoteView, RouteLeg, SwapInfo
 from bestex.api.schemas import swap_mode_name
 from bestex.errors import UnknownToken
 from bestex.market.tokens import Tokens
 from bestex.orders.amount import price, to_units
-from bestex.routing.quote import Alternative, Leg, Offer, Route
+from bestex.routing.quote import Alternative, Leg, Offer, Route, shares
 from bestex.types import BPS, Mint, Token
 from bestex.venues.pool import Pool
 
@@ -57,13 +57,6 @@ def quote_view(route: Route, tokens: Tokens, *, time_taken_s: float, simulated: 
         alternatives=[view.alternative(alternative) for alternative in route.alternatives],
         simulated=simulated,
     )
-
-
-def shares(amounts: list[int], whole: int) -> list[int]:
-    """Each amount's share of their sum, of `whole` altogether: rounded so that the shares add up exactly."""
-    total = sum(amounts)
-    ends = [0, *(end * whole // total for end in accumulate(amounts))]
-    return [end - start for start, end in pairwise(ends)]
 
 
 class _View:

@@ -1,6 +1,7 @@
 """What each event of an order says: the engine's decisions, put into words and numbers for people and programs."""
 
 from decimal import Decimal
+from itertools import groupby
 
 from bestex.execution.building import Composition
 from bestex.execution.journal import EventMaker
@@ -24,7 +25,7 @@ from bestex.orders.events import (
 from bestex.orders.order import Order, OrderError, Terms, utc
 from bestex.orders.status import Status
 from bestex.ports import Blockhash, LandedTransaction
-from bestex.routing.quote import Alternative, Leg, Offer, Route
+from bestex.routing.quote import Alternative, Leg, Offer, Route, shares
 from bestex.solana.transaction import fee_lamports
 from bestex.types import BPS, Signature, Slot, SwapMode
 
@@ -50,7 +51,7 @@ def routed(order: Order, route: Route) -> EventMaker:
         gain_over_next_bps=_gain_over_next(route),
         routing=route.routing,
         kind=route.kind,
-        legs=[_leg(route, leg) for leg in route.legs],
+        legs=_legs(route),
         bound=None if route.bound is None else str(route.bound),
         bound_class=route.bound_class,
         optimality_gap=None if gap is None else str(gap),
@@ -70,8 +71,15 @@ def _gain_over_next(route: Route) -> str | None:
     return bps_between(2 * next_best.in_amount - route.in_amount, next_best.in_amount)
 
 
-def _leg(route: Route, leg: Leg) -> RoutedLeg:
-    of_hop = sum(other.in_amount for other in route.legs if other.hop == leg.hop)
+def _legs(route: Route) -> list[RoutedLeg]:
+    told: list[RoutedLeg] = []
+    for _, hop in groupby(route.legs, key=lambda leg: leg.hop):
+        legs = list(hop)
+        told += map(_leg, legs, shares([leg.in_amount for leg in legs], BPS))
+    return told
+
+
+def _leg(leg: Leg, bps: int) -> RoutedLeg:
     return RoutedLeg(
         venue=leg.pool.venue,
         dex=leg.pool.venue.dex,
@@ -83,7 +91,7 @@ def _leg(route: Route, leg: Leg) -> RoutedLeg:
         other_amount_threshold=str(leg.other_amount_threshold),
         fee_amount=str(leg.fee_amount),
         fee_mint=str(leg.fee_mint),
-        bps=leg.in_amount * BPS // of_hop,
+        bps=bps,
         hop=leg.hop,
     )
 

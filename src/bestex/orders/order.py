@@ -112,9 +112,16 @@ class IdempotencyKeys(msgspec.Struct, frozen=True, gc=False):
     """Value of the `Idempotency-Key` header."""
 
 
+_PLAIN_END = b',"swap_mode":"exact_in","routing":"auto","out_amount":null,"max_in_amount":null}'
+
+
 def request_hash(terms: Terms) -> str:
     """SHA-256 of the terms: two requests with the same hash ask for the same order."""
-    return hashlib.sha256(msgspec.json.encode(terms, order="deterministic")).hexdigest()
+    encoded = msgspec.json.encode(terms, order="deterministic")
+    if encoded.endswith(_PLAIN_END):
+        # As before there were these terms: a request may be repeated after an upgrade.
+        encoded = encoded.removesuffix(_PLAIN_END) + b"}"
+    return hashlib.sha256(encoded).hexdigest()
 
 
 def new_order_id(now_ms: int, entropy: bytes) -> OrderId:

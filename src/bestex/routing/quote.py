@@ -1,6 +1,7 @@
 """What a comparison of pools says: every pool's offer, the route that was chosen, and how far it is from the best."""
 
 from decimal import Decimal
+from itertools import accumulate, pairwise
 
 import msgspec
 from solders.pubkey import Pubkey
@@ -155,3 +156,10 @@ def min_out_amount(out_amount: int, slippage_bps: int) -> int:
 def max_in_amount(in_amount: int, slippage_bps: int) -> int:
     """The greatest acceptable input for a quote, base units; rounded down, in the user's favor."""
     return in_amount * (BPS + slippage_bps) // BPS
+
+
+def shares(amounts: list[int], whole: int) -> list[int]:
+    """Each amount's share of their sum, of `whole` altogether: rounded so that the shares add up exactly."""
+    total = sum(amounts)
+    ends = [0, *(end * whole // total for end in accumulate(amounts))]
+    return [end - start for start, end in pairwise(ends)]

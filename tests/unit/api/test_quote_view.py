@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bestex.api.quote_view import quote_view, shares
-from bestex.routing.quote import Route
+from bestex.api.quote_view import quote_view
+from bestex.routing.quote import Route, shares
 from bestex.types import BPS, Routing
 from tests.support.market import JUP, SOL, USDC
 from tests.support.routes import BINS, LARGE, SMALL, TOKENS, exact_out_route, path_route, route, split_route

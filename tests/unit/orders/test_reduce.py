@@ -23,7 +23,7 @@ from bestex.orders.events import (
 from bestex.orders.order import Finality, Order, OrderError, OrderType, Terms, new_order_id, request_hash
 from bestex.orders.reduce import advance
 from bestex.orders.status import Status
-from bestex.types import OrderId
+from bestex.types import OrderId, Routing
 
 AT = datetime(2026, 1, 1, tzinfo=UTC)
 ERROR = OrderError("NO_ROUTE", "no pool", retryable=True, money_moved="no")
@@ -39,6 +39,7 @@ TERMS = Terms(
     in_amount=5,
     slippage_bps=50,
 )
+from tests.support.orders import terms
 
 
 def order(status: Status, **changes: Any) -> Order:
@@ -113,6 +114,11 @@ def test_events_survive_their_json() -> None:
 def test_equal_terms_have_equal_hashes_and_others_not() -> None:
     assert request_hash(TERMS) == request_hash(msgspec.structs.replace(TERMS))
     assert request_hash(TERMS) != request_hash(msgspec.structs.replace(TERMS, in_amount=6))
+    assert request_hash(TERMS) != request_hash(msgspec.structs.replace(TERMS, routing=Routing.BEST))
+
+
+def test_a_request_has_the_hash_that_it_had_before_there_were_routings() -> None:
+    assert request_hash(terms()) == "06401c4c618bc5832004428723d8922e01f87b5268e38d9eeadf3ab9b3954248"
 
 
 @given(
