@@ -24,6 +24,7 @@ from bestex.orders.order import Finality, Order, OrderError, OrderType, Terms, n
 from bestex.orders.reduce import advance
 from bestex.orders.status import Status
 from bestex.types import OrderId, Routing
+from tests.support.orders import terms
 
 AT = datetime(2026, 1, 1, tzinfo=UTC)
 ERROR = OrderError("NO_ROUTE", "no pool", retryable=True, money_moved="no")
@@ -39,7 +40,6 @@ TERMS = Terms(
     in_amount=5,
     slippage_bps=50,
 )
-from tests.support.orders import terms
 
 
 def order(status: Status, **changes: Any) -> Order:
