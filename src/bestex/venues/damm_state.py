@@ -150,3 +150,12 @@ def write_state(data: bytearray, state: State) -> None:
     data[layout.LAYOUT_VERSION_AT] = state.counts
     if state.dynamic is not None:
         layout.write_dynamic(data, state.dynamic)
+
+
+def check_prices(collect_mode: int, counts: int, lowest: int, highest: int, price: int) -> None:
+    """Raise UnsupportedPool for a state that the program never leaves. Prices are square roots, Q64."""
+    if collect_mode == layout.COMPOUNDING and price > 0:
+        if not counts:
+            raise UnsupportedPool("Compounding pool does not count its amounts")
+    elif not 0 < lowest <= price <= highest:
+        raise UnsupportedPool("Price lies outside of the pool's range", price=price)

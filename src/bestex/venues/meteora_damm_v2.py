@@ -39,6 +39,7 @@ from bestex.venues.damm_state import (
     NO_SHARE,
     Holding,
     State,
+    check_prices,
     moved_by,
     moved_volatility,
     read_holdings,
@@ -449,7 +450,7 @@ def decode(address: Pubkey, accounts: Accounts) -> DammPool:
     if collect_mode > layout.COMPOUNDING or protocol_percent > 100 or compounding_bps > BPS:
         raise UnsupportedPool("Fees are collected in an unknown way", collect_fee_mode=collect_mode)
     lowest, highest, price = map(layout.from_little, layout.PRICES.unpack_from(data, layout.PRICES_AT))
-    _check_prices(collect_mode, counts, lowest, highest, price)
+    check_prices(collect_mode, counts, lowest, highest, price)
     dynamic = read_dynamic(data) if has_dynamic_fee else None
     programs = _program(token_2022_a), _program(token_2022_b)
     balance_a, fee_a = token.decode_vault(mint_a, used[mint_a], used[vault_a], programs[0])
@@ -495,11 +496,3 @@ def read_swap(accounts: tuple[Pubkey, ...], data: bytes) -> DammSwapCall:
 
 def _program(is_token_2022: int) -> Pubkey:
     return token.TOKEN_2022_PROGRAM if is_token_2022 else token.TOKEN_PROGRAM
-
-
-def _check_prices(collect_mode: int, counts: int, lowest: int, highest: int, price: int) -> None:
-    if collect_mode == layout.COMPOUNDING and price > 0:
-        if not counts:
-            raise UnsupportedPool("Compounding pool does not count its amounts")
-    elif not 0 < lowest <= price <= highest:
-        raise UnsupportedPool("Price lies outside of the pool's range", price=price)
