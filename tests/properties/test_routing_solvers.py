@@ -54,16 +54,22 @@ def _solved(pools: Sequence[Pool], in_mint: Mint, amount: int) -> list[int]:
         slope: np.ndarray = -reserve_out * reserve_in * kept / (reserve_in + parts * kept) ** 2
         return slope
 
-    result = minimize(
-        lost,
-        np.full(len(pools), 1 / len(pools)),
-        bounds=[(0, 1)] * len(pools),
-        constraints={"type": "eq", "fun": lambda parts: float(np.sum(parts)) - 1},
-        method="SLSQP",
-        jac=slopes,
-        options={"ftol": 1e-14, "maxiter": 500},
-    )
-    parts = [int(part * amount) for part in np.clip(result.x, 0, 1)]
+    # The solver does not converge from everywhere.
+    starts = (np.full(len(pools), 1 / len(pools)), reserve_in / np.sum(reserve_in))
+    results = [
+        minimize(
+            lost,
+            start,
+            bounds=[(0, 1)] * len(pools),
+            constraints={"type": "eq", "fun": lambda parts: float(np.sum(parts)) - 1},
+            method="SLSQP",
+            jac=slopes,
+            options={"ftol": 1e-14, "maxiter": 500},
+        )
+        for start in starts
+    ]
+    best = min(results, key=lambda result: lost(np.clip(result.x, 0, 1)))
+    parts = [int(part * amount) for part in np.clip(best.x, 0, 1)]
     largest = max(range(len(parts)), key=parts.__getitem__)
     parts[largest] += amount - sum(parts)
     return parts

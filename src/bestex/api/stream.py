@@ -101,10 +101,13 @@ class _Stream:
             if self._sending and stuck and not moved:
                 return self._slow_consumer()
             stuck = self._sending
-            quiet = 0 if moved or stuck or self._healing else quiet + 1
-            if quiet in _QUIET_TICKS or (quiet and quiet % _QUIET_TICKS_MAX == 0):
-                self._pumping.cancel()
-                self._pumping = asyncio.create_task(self._pump())
+            if moved or stuck:
+                quiet = 0
+            elif not self._healing:  # one look at a time
+                quiet += 1
+                if quiet in _QUIET_TICKS or quiet % _QUIET_TICKS_MAX == 0:
+                    self._pumping.cancel()
+                    self._pumping = asyncio.create_task(self._pump())
 
     async def _pump(self) -> Close | None:
         """Send events until there are no more; None: the client has gone."""
