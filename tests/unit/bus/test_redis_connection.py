@@ -55,7 +55,7 @@ async def test_a_fault_of_our_own_ends_neither_the_bus_nor_the_engine(monkeypatc
     def encode(*arguments: object, **named: object) -> bytes:
         for fault in faults:
             raise fault
-        return encode_message(*arguments, **named)  # type: ignore[arg-type]
+        return encode_message(*arguments, **named)  # type: ignore[arg-type]  # passed on as they came
 
     async with running_redis() as redis, running_node(redis) as near, running_node(redis) as far:
         monkeypatch.setattr("bestex.bus.redis.encode_message", encode)

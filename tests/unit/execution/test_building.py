@@ -117,7 +117,7 @@ class RealPrograms:
     def send_all_but_swap(self, route: Route, pair: tuple[Token, Token]) -> TransactionMetadata:
         """The swap's own bytes are held against recorded answers elsewhere."""
         composer = Composer(WALLET)
-        composer._swaps = lambda route, accounts: []  # type: ignore[method-assign]
+        composer._swaps = lambda route, accounts: []  # type: ignore[method-assign]  # what stands around the swaps
         rest = composer.compose(
             route, pair, reference=ORDER_ID, attempt=1, blockhash=str(self.svm.latest_blockhash()),
             unit_limit=200_000, unit_price_micro_lamports=1_000,

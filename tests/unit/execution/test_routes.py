@@ -196,7 +196,7 @@ async def test_amounts_that_contradict_the_mode_are_refused(tmp_path: Path) -> N
             request(amount_out="1"),
             request(max_amount_in="1"),
             exact_out("USDC", "SOL", "1", amount_in="1"),
-            request(amount=None),  # type: ignore[arg-type]
+            request(amount=None),  # type: ignore[arg-type]  # wrong on purpose
         ):
             with pytest.raises(InvalidOrder, match="exact_"):
                 await engine.intake.place(wanted)
