@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import accumulate
+from typing import NamedTuple
 
 import msgspec
 from solders.instruction import Instruction
@@ -10,7 +11,7 @@ from solders.pubkey import Pubkey
 
 from bestex.errors import NoRoute
 from bestex.execution.building import Composer
-from bestex.routing.legs import LegTerms, Limits, Rules
+from bestex.routing.legs import KEY_BYTES, LegTerms, Limits, Rules
 from bestex.routing.quote import Route
 from bestex.solana.transaction import (
     MAX_ACCOUNT_LOCKS,
@@ -37,8 +38,28 @@ _UNITS_AROUND = 40_000
 _UNITS_OF_A_MINT = 20_000
 _UNITS: Mapping[Venue, ComputeUnits] = {program.VENUE: program.COMPUTE_UNITS for program in PROGRAMS.values()}
 
+_REMEMBERED = 64
+"""Markets of which the weights are kept."""
+
 LamportWorth = tuple[int, int]
 """Base units of the token that a route is measured in, per lamport, as a fraction."""
+
+
+class _Weight(NamedTuple):
+    """What instructions take up."""
+
+    size: int
+    keys: frozenset[Pubkey]
+
+
+class _Weighed(NamedTuple):
+    """Terms of the legs of a market, without what they cost."""
+
+    pools: Sequence[Pool]
+    frame: LegTerms
+    legs: Mapping[Pubkey, LegTerms]
+    mints: Mapping[Mint, LegTerms]
+    most_legs: int
 
 
 class Fitting:
@@ -46,37 +67,32 @@ class Fitting:
 
     def __init__(self) -> None:
         self._composer = Composer(_ANYONE)
-        self._legs: dict[Pubkey, tuple[Pool, LegTerms]] = {}
+        self._legs: dict[Pubkey, tuple[Pool, _Weight]] = {}
+        self._markets: dict[tuple[object, ...], _Weighed] = {}
 
     def rules(
         self,
-        pools: Iterable[Pool],
+        pools: Sequence[Pool],
         ends: tuple[Token, Token],
-        between: Iterable[Token],
+        between: Sequence[Token],
         unit_price: int,
         worth: LamportWorth,
     ) -> Rules:
         """For routes between these tokens. `unit_price`: micro-lamports per compute unit."""
 
-        frame = self._frame(ends)
-        legs = {pool.address: self._leg(pool) for pool in pools}
-        least = _least_sizes(frame, legs)
-
-        def priced(terms: LegTerms, lamports: int = 0, least_size: int = 0) -> LegTerms:
+        def priced(terms: LegTerms, lamports: int = 0) -> LegTerms:
             micro_lamports = lamports * _MICRO + _with_margin(terms.compute_units) * unit_price
             cost = ceil_div(micro_lamports * worth[0], worth[1] * _MICRO)
-            return msgspec.structs.replace(terms, cost=cost, least_size=least_size)
+            return msgspec.structs.replace(terms, cost=cost)
 
+        weighed = self._weighed(pools, ends, between)
         return Rules(
-            terms={pool: priced(leg, least_size=least[pool]) for pool, leg in legs.items()},
+            terms={pool: priced(leg) for pool, leg in weighed.legs.items()},
             limits=Limits(
-                legs=_most_legs(frame, least.values()),
-                accounts=MAX_ACCOUNT_LOCKS,
-                size=MAX_BYTES,
-                compute_units=MAX_COMPUTE_UNITS,
+                legs=weighed.most_legs, accounts=MAX_ACCOUNT_LOCKS, size=MAX_BYTES, compute_units=MAX_COMPUTE_UNITS
             ),
-            frame=priced(frame, fee_lamports(0, 0)),
-            mints={token.mint: priced(self._mint(ends, token)) for token in between},
+            frame=priced(weighed.frame, fee_lamports(0, 0)),
+            mints={mint: priced(terms) for mint, terms in weighed.mints.items()},
         )
 
     def fits(self, route: Route, token_of: Callable[[Mint], Token]) -> bool:
@@ -95,52 +111,83 @@ class Fitting:
             return False
         return True
 
-    def _frame(self, tokens: Sequence[Token]) -> LegTerms:
+    def _weighed(self, pools: Sequence[Pool], ends: tuple[Token, Token], between: Sequence[Token]) -> _Weighed:
+        """Remembered as long as the pools are the same objects."""
+        key = (*ends, *between, None, *map(id, pools))
+        known = self._markets.get(key)
+        if known is None:
+            if len(self._markets) >= _REMEMBERED:
+                self._markets.clear()
+            known = self._markets[key] = self._weigh(pools, ends, between)
+        return known
+
+    def _weigh(self, pools: Sequence[Pool], ends: tuple[Token, Token], between: Sequence[Token]) -> _Weighed:
+        bits = _Bits()
+        around = self._frame(ends)
+        frame = LegTerms(size=around.size, compute_units=_UNITS_AROUND, keys=bits.of(around.keys))
+        weights = {pool.address: self._leg(pool) for pool in pools}
+        named = Counter(key for weight in weights.values() for key in weight.keys - around.keys)
+        legs = {}
+        for pool in pools:
+            weight, units = weights[pool.address], _UNITS[pool.venue]
+            own = sum(named[key] == 1 for key in weight.keys - around.keys)
+            legs[pool.address] = LegTerms(
+                size=weight.size,
+                compute_units=units.swap + units.per_step,
+                keys=bits.of(weight.keys),
+                least_size=weight.size + KEY_BYTES * own,
+            )
+        mints = {token.mint: self._mint(ends, token, bits) for token in between}
+        return _Weighed(pools, frame, legs, mints, _most_legs(frame, [leg.least_size for leg in legs.values()]))
+
+    def _frame(self, tokens: Sequence[Token]) -> _Weight:
         before, accounts, after = self._composer.surroundings(
             tokens, 0, reference=_ANY_ORDER, attempt=_LAST_ATTEMPT, unit_limit=0, unit_price_micro_lamports=0
         )
-        own = _weigh([step.instruction for step in (*before, *after)])
-        return LegTerms(
-            size=own.size + envelope_bytes(),
-            compute_units=_UNITS_AROUND,
-            keys=own.keys | {_ANYONE, *accounts.values()},
-        )
+        own = _weight([step.instruction for step in (*before, *after)])
+        return _Weight(own.size + envelope_bytes(), own.keys | {_ANYONE, *accounts.values()})
 
-    def _mint(self, ends: tuple[Token, Token], token: Token) -> LegTerms:
+    def _mint(self, ends: tuple[Token, Token], token: Token, bits: "_Bits") -> LegTerms:
         without, over = self._frame(ends), self._frame((ends[0], token, ends[1]))
-        return LegTerms(size=over.size - without.size, compute_units=_UNITS_OF_A_MINT, keys=over.keys - without.keys)
+        keys = bits.of(over.keys - without.keys)
+        return LegTerms(size=over.size - without.size, compute_units=_UNITS_OF_A_MINT, keys=keys)
 
-    def _leg(self, pool: Pool) -> LegTerms:
+    def _leg(self, pool: Pool) -> _Weight:
         known = self._legs.get(pool.address)
         if known is None or known[0] is not pool:
             known = self._legs[pool.address] = (
                 pool,
-                max((_leg(pool, mint) for mint in pool.mints), key=lambda terms: terms.size),
+                max((_leg(pool, mint) for mint in pool.mints), key=lambda weight: weight.size),
             )
         return known[1]
 
 
-def _leg(pool: Pool, in_mint: Mint) -> LegTerms:
+class _Bits:
+    """A bit for each address."""
+
+    def __init__(self) -> None:
+        self._bits: dict[Pubkey, int] = {}
+
+    def of(self, keys: Iterable[Pubkey]) -> int:
+        """All of them together."""
+        together = 0
+        for key in keys:
+            together |= self._bits.setdefault(key, 1 << len(self._bits))
+        return together
+
+
+def _leg(pool: Pool, in_mint: Mint) -> _Weight:
     swap = pool.swap_instruction(SwapAccounts(_ANYONE, _SOURCE, _TARGET), in_mint, 1, 1, SwapMode.EXACT_IN)
-    own, units = _weigh([swap]), _UNITS[pool.venue]
-    return LegTerms(size=own.size, compute_units=units.swap + units.per_step, keys=own.keys - {_SOURCE, _TARGET})
+    own = _weight([swap])
+    return _Weight(own.size, own.keys - {_SOURCE, _TARGET})
 
 
-def _weigh(instructions: Sequence[Instruction]) -> LegTerms:
+def _weight(instructions: Sequence[Instruction]) -> _Weight:
     keys = {meta.pubkey for instruction in instructions for meta in instruction.accounts}
-    return LegTerms(
-        size=sum(map(instruction_bytes, instructions)),
-        keys=frozenset(keys | {instruction.program_id for instruction in instructions}),
+    return _Weight(
+        sum(map(instruction_bytes, instructions)),
+        frozenset(keys | {instruction.program_id for instruction in instructions}),
     )
-
-
-def _least_sizes(frame: LegTerms, legs: Mapping[Pubkey, LegTerms]) -> dict[Pubkey, int]:
-    """Bytes that each leg adds whichever are beside it: its own, and the keys that no other one names."""
-    named = Counter(key for leg in legs.values() for key in leg.keys)
-    return {
-        pool: leg.size + LegTerms(keys=frozenset(key for key in leg.keys - frame.keys if named[key] == 1)).all_bytes
-        for pool, leg in legs.items()
-    }
 
 
 def _most_legs(frame: LegTerms, least_sizes: Iterable[int]) -> int:

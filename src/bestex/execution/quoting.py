@@ -22,6 +22,8 @@ from bestex.venues.token import NATIVE_MINT
 
 _MOST_PATHS = 8
 """Over other mints, that pools are read for."""
+_REMEMBERED = 64
+"""Graphs of views."""
 
 
 class Quoting:
@@ -36,6 +38,8 @@ class Quoting:
         self._picture: Picture | None = None
         self._graph = Graph(())
         """Of the picture."""
+        self._graphs: dict[tuple[int, ...], tuple[tuple[PairView, ...], Graph]] = {}
+        """By the identities of views, which are kept beside."""
 
     def has_pools(
         self,
@@ -78,9 +82,11 @@ class Quoting:
         paths = self._promising(wish)
         market, unit_price = await asyncio.gather(self._read(wish, paths), self._unit_price(wish, paths))
         ends = token_in, token_out
-        between = {mint for path in paths.paths for mint in path[1:-1]}
+        between = dict.fromkeys(mint for path in paths.paths for mint in path[1:-1])
         worth = self._worth(token_out if swap_mode is SwapMode.EXACT_IN else token_in)
-        rules = self._fitting.rules(market.graph, ends, map(self._tokens.of_mint, between), unit_price, worth)
+        rules = self._fitting.rules(
+            list(market.graph), ends, [self._tokens.of_mint(mint) for mint in between], unit_price, worth
+        )
         return self._choose(wish, market, rules)
 
     def _promising(self, wish: Wish) -> Promising:
@@ -113,13 +119,24 @@ class Quoting:
         own = views.get(direct)
         return Market(
             pools=own.pools if own else (),
-            graph=Graph([pool for view in views.values() for pool in view.pools]),
+            graph=self._graph_of(tuple(views.values())),
             clock=max((view.clock for view in views.values()), key=lambda clock: clock.slot),
             slot=min(view.slot for view in views.values()),
             stale=own.stale if own else (),
             paths=len(paths.paths) + bool(own) if paths.paths else 0,
             paths_left_out=paths.left_out,
         )
+
+    def _graph_of(self, views: tuple[PairView, ...]) -> Graph:
+        """One for all orders that are routed by the same views: it remembers prices."""
+        key = tuple(map(id, views))
+        known = self._graphs.get(key)
+        if known is None:
+            if len(self._graphs) >= _REMEMBERED:
+                self._graphs.clear()
+            graph = Graph([pool for view in views for pool in view.pools])
+            known = self._graphs[key] = views, graph
+        return known[1]
 
     def _choose(self, wish: Wish, market: Market, rules: Rules) -> Route:
         """The best route that fits into a transaction; composing it is the proof."""

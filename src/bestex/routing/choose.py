@@ -59,6 +59,8 @@ class _Choice:
         self._offers = compare(market.pools, wish.in_mint, wish.amount, market.clock, wish.swap_mode)
         self._offers += [Offer(pool, None, reason) for pool, reason in market.stale]
         self._found: list[_Found] = []
+        self._own: Split | None = None
+        """The split over the pair's own pools."""
         self._refused: list[Alternative] = []
 
     def run(self) -> Route:
@@ -140,12 +142,20 @@ class _Choice:
     def _split(self) -> _Found:
         wish, market = self._wish, self._market
         found: Split = split(market.pools, wish.in_mint, wish.amount, wish.swap_mode, market.clock, rules=self._rules)
+        self._own = found
         return self._direct(found.legs, found.fit_bound, ANY_SPLIT)
 
     def _path(self) -> _Found:
         wish, market = self._wish, self._market
         found: Path = best_path(
-            market.graph, wish.in_mint, wish.out_mint, wish.amount, market.clock, hops=HOPS, rules=self._rules
+            market.graph,
+            wish.in_mint,
+            wish.out_mint,
+            wish.amount,
+            market.clock,
+            hops=HOPS,
+            rules=self._rules,
+            direct=self._own,
         )
         some = SOME_PATHS if market.paths_left_out else ANY_PATH
         return _Found(

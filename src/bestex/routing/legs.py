@@ -8,7 +8,7 @@ from solders.pubkey import Pubkey
 from bestex.types import Mint
 from bestex.venues.math import ceil_div
 
-_KEY_BYTES = 32
+KEY_BYTES = 32
 
 
 class LegTerms(msgspec.Struct, frozen=True, gc=False):
@@ -21,20 +21,20 @@ class LegTerms(msgspec.Struct, frozen=True, gc=False):
     size: int = 0
     """Bytes."""
     compute_units: int = 0
-    keys: frozenset[Pubkey] = frozenset()
-    """Accounts by their addresses: those that several legs name are in the transaction once."""
+    keys: int = 0
+    """Accounts that are known by address, a bit for each: those that several legs name are in the transaction once."""
     least_size: int = 0
     """Bytes that it adds to a transaction whatever else is in it."""
 
     @property
     def all_accounts(self) -> int:
         """With those that are known by address."""
-        return self.accounts + len(self.keys)
+        return self.accounts + self.keys.bit_count()
 
     @property
     def all_bytes(self) -> int:
         """With the addresses."""
-        return self.size + _KEY_BYTES * len(self.keys)
+        return self.size + KEY_BYTES * self.keys.bit_count()
 
 
 class Limits(msgspec.Struct, frozen=True, gc=False):
@@ -97,16 +97,16 @@ class Rules(msgspec.Struct, frozen=True, gc=False):
         return self.limits.room_for(self.whole(pools, between), len(pools))
 
 
-def together(terms: list[LegTerms]) -> LegTerms:
+def together(terms: Iterable[LegTerms]) -> LegTerms:
     """The sum of several legs; accounts that are known by address are in it once."""
-    keys = frozenset[Pubkey]().union(*(leg.keys for leg in terms))
-    return LegTerms(
-        cost=sum(leg.cost for leg in terms),
-        accounts=sum(leg.accounts for leg in terms),
-        size=sum(leg.size for leg in terms),
-        compute_units=sum(leg.compute_units for leg in terms),
-        keys=keys,
-    )
+    cost = accounts = size = compute_units = keys = 0
+    for leg in terms:
+        cost += leg.cost
+        accounts += leg.accounts
+        size += leg.size
+        compute_units += leg.compute_units
+        keys |= leg.keys
+    return LegTerms(cost, accounts, size, compute_units, keys)
 
 
 _FREE = LegTerms()

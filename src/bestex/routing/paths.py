@@ -65,13 +65,15 @@ def best_path(
     *,
     hops: int = 3,
     rules: Rules = Rules(),  # noqa: B008 - frozen
+    direct: Split | None = None,
 ) -> Path:
     """The path that nets most for exactly `in_amount` base units.
 
-    The rules' limits hold for all legs of all hops together; costs are in the output's token. Raises NoRoute where no
-    path within the rules trades the amount.
+    The rules' limits hold for all legs of all hops together; costs are in the output's token. `direct`: the split over
+    the pair's own pools within these rules, where it is known already. Raises NoRoute where no path within the rules
+    trades the amount.
     """
-    return _Search(graph, clock, in_amount, rules).run(in_mint, out_mint, hops)
+    return _Search(graph, clock, in_amount, rules).run(in_mint, out_mint, hops, direct)
 
 
 class _Search:
@@ -88,11 +90,15 @@ class _Search:
         self._solved: dict[tuple[Mint, ...], Split] = {}
         """Splits of the last hop of each path, without costs and limits."""
 
-    def run(self, in_mint: Mint, out_mint: Mint, hops: int) -> Path:
+    def run(self, in_mint: Mint, out_mint: Mint, hops: int, direct: Split | None) -> Path:
         queue: list[_Entry] = []
+        if direct is not None:
+            self._bound, self._fit_bound = direct.bound, direct.fit_bound
+            self._keep((in_mint, out_mint), (direct,))
         if self._in_amount > 0:
             for mints in self._graph.paths(in_mint, out_mint, hops):
-                self._queue(queue, mints, 0, self._in_amount)
+                if direct is None or len(mints) > 2:
+                    self._queue(queue, mints, 0, self._in_amount)
         while queue:
             most, _, mints, solved, reached = heapq.heappop(queue)
             if self._best is not None and -most <= self._best[0]:
@@ -135,8 +141,7 @@ class _Search:
         """All hops are solved: `reached` bounds what the path pays. Fit it into the rules."""
         self._bound = max(self._bound, reached)
         free = tuple(self._solved[mints[: end + 1]] for end in range(1, len(mints)))
-        self._keep(mints, free)
-        if self._rules == Rules():
+        if (self._keep(mints, free) and all(len(hop.legs) == 1 for hop in free)) or self._rules == Rules():
             self._fit_bound = max(self._fit_bound, reached)
         elif len(free) == 1:
             with suppress(NoRoute):
@@ -148,7 +153,8 @@ class _Search:
                 with suppress(NoRoute):
                     self._keep(mints, self._in_turn(mints, free, heaviest=heaviest))
             for shares in self._shares(mints):
-                self._fit_bound = max(self._fit_bound, min(reached, self._bound_within(mints, shares, reached)))
+                if self._fit_bound < reached:
+                    self._fit_bound = max(self._fit_bound, min(reached, self._bound_within(mints, shares, reached)))
 
     def _in_turn(self, mints: tuple[Mint, ...], free: tuple[Split, ...], *, heaviest: bool) -> tuple[Split, ...]:
         """The hops one after the other, each with the room that is left.
@@ -217,12 +223,15 @@ class _Search:
             amount = hop.fit_bound
         return amount
 
-    def _keep(self, mints: tuple[Mint, ...], hops: tuple[Split, ...]) -> None:
+    def _keep(self, mints: tuple[Mint, ...], hops: tuple[Split, ...]) -> bool:
+        """Remember it if it is the best so far; whether it is within the rules."""
         pools = [leg.pool.address for hop in hops for leg in hop.legs]
         used = self._rules.whole(pools, mints[1:-1])
+        fits = self._rules.limits.room_for(used, len(pools))
         net = hops[-1].out_amount - used.cost
-        if self._rules.limits.room_for(used, len(pools)) and (self._best is None or net > self._best[0]):
+        if fits and (self._best is None or net > self._best[0]):
             self._best = net, used.cost, mints, hops
+        return fits
 
     def _result(self) -> Path:
         if self._best is None:

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from bestex.errors import NoRoute
 from bestex.routing.certificate import Excluded, Split, Swap
-from bestex.routing.legs import Rules
+from bestex.routing.legs import LegTerms, Rules, together
 from bestex.routing.task import Lane, LaneRefused, Legs, Task
 
 _ROUNDS = 6
@@ -90,8 +90,11 @@ class Search:
                 room += task.capacity(lane)
         return chosen
 
-    def _fits(self, lanes: list[Lane]) -> bool:
-        return not self._restricted or self._rules.room_for([lane.pool.address for lane in lanes])
+    def _fits(self, lanes: Sequence[Lane]) -> bool:
+        if not self._restricted:
+            return True
+        used = together([self._rules.frame, *(self._terms[id(lane)] for lane in lanes)])
+        return self._rules.limits.room_for(used, len(lanes))
 
     def _can_carry(self, lanes: Sequence[Lane]) -> bool:
         return sum(map(self._task.capacity, lanes)) >= self._task.moving
@@ -147,21 +150,26 @@ class Search:
         """Every choice of lanes that is allowed and could be better than the best so far; the bound of all of them."""
         task = self._task
         self._most = None if self._best is None else self._gross(self._best[1])
-        self._visit((), 0, sorted(range(len(values)), key=values.__getitem__, reverse=True), values, price)
+        order = sorted(range(len(values)), key=values.__getitem__, reverse=True)
+        self._visit((), self._rules.frame, 0, order, values, price)
         return task.bound(sum(values), price) if self._most is None else self._sign * self._most
 
-    def _visit(self, chosen: tuple[int, ...], begin: int, order: list[int], values: list[int], price: int) -> None:
+    def _visit(
+        self, chosen: tuple[int, ...], used: LegTerms, begin: int, order: list[int], values: list[int], price: int
+    ) -> None:
         """All choices of lanes that begin with these; what does not fit does not fit with more lanes, either."""
-        legs = self._rules.limits.legs or len(order)
+        task, limits = self._task, self._rules.limits
+        legs = limits.legs or len(order)
         total = sum(values[number] for number in chosen)
         for at in range(begin, len(order)):
             most = total + sum(values[number] for number in order[at : at + legs - len(chosen)])
-            if self._is_hopeless(self._sign * self._task.bound(most, price), 0):
+            if self._is_hopeless(self._sign * task.bound(most, price), 0):
                 break  # those that follow are worth less
             numbers = (*chosen, order[at])
-            if self._fits([self._task.lanes[number] for number in numbers]):
+            with_it = together((used, self._terms[id(task.lanes[order[at]])]))
+            if limits.room_for(with_it, len(numbers)):
                 self._weigh(numbers, values, price)
-                self._visit(numbers, at + 1, order, values, price)
+                self._visit(numbers, with_it, at + 1, order, values, price)
 
     def _is_hopeless(self, bound: int, cost: int) -> bool:
         """Whether such lanes raise neither the bound nor the best net."""
