@@ -7,7 +7,6 @@ from contextlib import suppress
 
 import pytest
 from bench.markets import Market as World
-from solders.pubkey import Pubkey
 
 from bestex.errors import NoRoute
 from bestex.routing.graph import Graph
@@ -18,7 +17,7 @@ from bestex.types import Mint
 from bestex.venues.pool import Pool
 from tests.support.routing import CLOCK, IN, ONE, OUT, TWO, asked, market
 
-_SHARED = [Pubkey(bytes([200 + number]) * 32) for number in range(4)]
+_SHARED = [1 << number for number in range(4)]
 
 
 def rules_of(pools: Sequence[Pool], chance: random.Random, legs: float = 2.5) -> Rules:
@@ -26,10 +25,10 @@ def rules_of(pools: Sequence[Pool], chance: random.Random, legs: float = 2.5) ->
     terms = {
         pool.address: LegTerms(
             size=(size := chance.randint(20, 60)),
-            keys=frozenset({pool.address, *chance.sample(_SHARED, 2)}),
+            keys=sum(chance.sample(_SHARED, 2), 16 << number),
             least_size=size + 32,
         )
-        for pool in pools
+        for number, pool in enumerate(pools)
     }
     return Rules(terms, Limits(size=100 + int(legs * 105)), LegTerms(size=100))
 
@@ -115,6 +114,32 @@ def test_no_path_that_fits_beats_the_bound(seed: int) -> None:
         if mints not in refused:
             for tried in _tries(graph, rules, mints, amount, chance):
                 assert tried <= found.fit_bound
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_what_is_known_beforehand_changes_neither_the_path_nor_the_truth_of_the_bound(seed: int) -> None:
+    chance = random.Random(f"known {seed}")
+    world = World(chance, 4, 24)
+    one, other = world.mints[:2]
+    rules = rules_of(world.pools, chance, 3.2)
+    amount = int(10 ** chance.uniform(8, 11))
+    graph = Graph(world.pools)
+    try:
+        direct = split(graph.pools(one, other), one, amount, IN, CLOCK, rules=rules)
+        alone = best_path(graph, one, other, amount, CLOCK, rules=rules)
+    except NoRoute:
+        return
+    found = best_path(graph, one, other, amount, CLOCK, rules=rules, direct=direct)
+    assert (found.mints, found.out_amount, found.cost) == (alone.mints, alone.out_amount, alone.cost)
+    assert found.out_amount <= found.fit_bound <= found.bound
+    least = found.net + chance.choice([-1, 0, 10**6])
+    bounded = best_path(graph, one, other, amount, CLOCK, rules=rules, direct=direct, least_net=least)
+    assert bounded.net == found.net or found.net <= least
+    assert found.out_amount <= bounded.fit_bound
+    for mints in graph.paths(one, other, 3):
+        if mints not in {refused for refused, _ in bounded.refused}:
+            for tried in _tries(graph, rules, mints, amount, chance):
+                assert tried <= bounded.fit_bound
 
 
 def _tries(graph: Graph, rules: Rules, mints: Sequence[Mint], amount: int, chance: random.Random) -> list[int]:

@@ -39,7 +39,7 @@ _UNITS_OF_A_MINT = 20_000
 _UNITS: Mapping[Venue, ComputeUnits] = {program.VENUE: program.COMPUTE_UNITS for program in PROGRAMS.values()}
 
 _REMEMBERED = 64
-"""Markets of which the weights are kept."""
+"""Markets, and sets of legs, that are kept."""
 
 LamportWorth = tuple[int, int]
 """Base units of the token that a route is measured in, per lamport, as a fraction."""
@@ -69,6 +69,8 @@ class Fitting:
         self._composer = Composer(_ANYONE)
         self._legs: dict[Pubkey, tuple[Pool, _Weight]] = {}
         self._markets: dict[tuple[object, ...], _Weighed] = {}
+        self._composed: dict[tuple[object, ...], tuple[list[Pool], bool]] = {}
+        """By legs: their pools, which keep the identities in the key alive, and whether they fit."""
 
     def rules(
         self,
@@ -96,7 +98,19 @@ class Fitting:
         )
 
     def fits(self, route: Route, token_of: Callable[[Mint], Token]) -> bool:
-        """Whether the route's transaction is within the network's limits: by composing it."""
+        """Whether the route's transaction is within the network's limits: by composing it.
+
+        The amounts take up the same room whatever they are, so that each set of legs is composed once.
+        """
+        key = (route.swap_mode, *((id(leg.pool), leg.in_mint) for leg in route.legs))
+        known = self._composed.get(key)
+        if known is None:
+            if len(self._composed) >= _REMEMBERED:
+                self._composed.clear()
+            known = self._composed[key] = [leg.pool for leg in route.legs], self._can_compose(route, token_of)
+        return known[1]
+
+    def _can_compose(self, route: Route, token_of: Callable[[Mint], Token]) -> bool:
         try:
             self._composer.compose(
                 route,

@@ -32,6 +32,8 @@ class _Pair:
     def __init__(self, book: "Book", clock: Clock, max_age_s: float) -> None:
         self.listings: dict[Pubkey, Listing] = {}
         self.view = Fresh(partial(book.refresh, self), clock, max_age_s=max_age_s)
+        self.rates: dict[Mint, tuple[int, int]] = {}
+        """By the mint that is given, of the pools as they are now."""
 
 
 class Book:
@@ -103,10 +105,13 @@ class Book:
         As last read. Zero where no pool trades the two against each other.
         """
         pair = self._pairs.get(frozenset((mint, other)))
-        deepest = max(
-            pair.listings.values() if pair else (), key=lambda listing: _reserve(listing.pool, mint), default=None
-        )
-        return (0, 1) if deepest is None else (deepest.pool.spot_price_x64(mint), 1 << 64)
+        if pair is None or not pair.listings:
+            return 0, 1
+        known = pair.rates.get(mint)
+        if known is None:
+            deepest = max(pair.listings.values(), key=lambda listing: _reserve(listing.pool, mint))
+            known = pair.rates[mint] = deepest.pool.spot_price_x64(mint), 1 << 64
+        return known
 
     def listings(self) -> Iterator[Listing]:
         """All pools that are traded."""
@@ -150,6 +155,7 @@ class Book:
         programs = {address: pair.listings[address].program for address in addresses}
         asked = {name for address in addresses for name in pair.listings[address].names}
         read, names = await self._read_all(programs, asked, await self._read(asked))
+        pair.rates.clear()
         for address in addresses:
             if address in names:
                 self._update(pair.listings, address, names[address], read)

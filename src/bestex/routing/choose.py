@@ -107,7 +107,7 @@ class _Choice:
         """As `_net`, less what a path must pay on top to be taken where the pair has pools of its own."""
         net, legs = self._net(found)
         alone = len(found.hops) == 1 or all(len(other.hops) > 1 for other in self._found)
-        return net if alone else net - found.out_amount * _PATH_MARGIN_BPS // BPS, legs
+        return net if alone else net - _margin(found.out_amount), legs
 
     def _net(self, found: _Found) -> tuple[int, int]:
         """More is better; of equals the one with fewer legs."""
@@ -156,6 +156,7 @@ class _Choice:
             hops=HOPS,
             rules=self._rules,
             direct=self._own,
+            least_net=0 if self._own is None else self._own.net + _margin(self._own.out_amount),
         )
         some = SOME_PATHS if market.paths_left_out else ANY_PATH
         return _Found(
@@ -239,6 +240,11 @@ class _Choice:
             return "nets the same, over more pools" if len(found.swaps) > len(chosen.swaps) else "nets the same"
         bps = Decimal(less * BPS) / (chosen.out_amount if self._exact_in else chosen.in_amount)
         return f"nets {bps:.2f} bps less"
+
+
+def _margin(out_amount: int) -> int:
+    """What a path must net on top."""
+    return out_amount * _PATH_MARGIN_BPS // BPS
 
 
 def _impact_ppm(found: _Found) -> int:

@@ -18,7 +18,7 @@ from bestex.errors import NoRoute
 from bestex.routing.certificate import Split
 from bestex.routing.graph import Graph
 from bestex.routing.legs import LegTerms, Rules, together
-from bestex.routing.split import split
+from bestex.routing.split import fit_bound, split
 from bestex.types import ChainClock, Mint, SwapMode
 from bestex.venues.curve import PRICE_BITS
 from bestex.venues.math import ceil_div
@@ -66,22 +66,24 @@ def best_path(
     hops: int = 3,
     rules: Rules = Rules(),  # noqa: B008 - frozen
     direct: Split | None = None,
+    least_net: int = 0,
 ) -> Path:
     """The path that nets most for exactly `in_amount` base units.
 
     The rules' limits hold for all legs of all hops together; costs are in the output's token. `direct`: the split over
-    the pair's own pools within these rules, where it is known already. Raises NoRoute where no path within the rules
-    trades the amount.
+    the pair's own pools within these rules, where it is known already. A path that nets no more than `least_net` is
+    not looked for, only bounded. Raises NoRoute where no path within the rules trades the amount.
     """
-    return _Search(graph, clock, in_amount, rules).run(in_mint, out_mint, hops, direct)
+    return _Search(graph, clock, in_amount, rules, least_net).run(in_mint, out_mint, hops, direct)
 
 
 class _Search:
-    def __init__(self, graph: Graph, clock: ChainClock, in_amount: int, rules: Rules) -> None:
+    def __init__(self, graph: Graph, clock: ChainClock, in_amount: int, rules: Rules, least_net: int) -> None:
         self._graph = graph
         self._clock = clock
         self._in_amount = in_amount
         self._rules = rules
+        self._least_net = least_net
         self._order = count()
         self._bound = self._fit_bound = 0
         self._best: tuple[int, int, tuple[Mint, ...], tuple[Split, ...]] | None = None
@@ -141,7 +143,8 @@ class _Search:
         """All hops are solved: `reached` bounds what the path pays. Fit it into the rules."""
         self._bound = max(self._bound, reached)
         free = tuple(self._solved[mints[: end + 1]] for end in range(1, len(mints)))
-        if (self._keep(mints, free) and all(len(hop.legs) == 1 for hop in free)) or self._rules == Rules():
+        kept = self._keep(mints, free)
+        if (kept and all(len(hop.legs) == 1 for hop in free)) or self._rules == Rules() or reached <= self._least_net:
             self._fit_bound = max(self._fit_bound, reached)
         elif len(free) == 1:
             with suppress(NoRoute):
@@ -216,11 +219,11 @@ class _Search:
             others = sum(sum(sizes[: legs[other]]) for other, sizes in enumerate(least) if other != at)
             frame = msgspec.structs.replace(around, size=around.size + others)
             limits = msgspec.structs.replace(self._rules.limits, legs=most)
+            rules = Rules(self._priced(mints, at, 0, 1), limits, frame)
             try:
-                hop = self._split(mints[: at + 2], amount, Rules(self._priced(mints, at, 0, 1), limits, frame), amount)
+                amount = fit_bound(self._graph.pools(*mints[at : at + 2]), mints[at], amount, self._clock, rules)
             except NoRoute:
                 return reached
-            amount = hop.fit_bound
         return amount
 
     def _keep(self, mints: tuple[Mint, ...], hops: tuple[Split, ...]) -> bool:

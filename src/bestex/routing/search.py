@@ -11,6 +11,8 @@ _ROUNDS = 6
 """Times that legs are chosen anew, at the price that the last choice led to."""
 _FEW = 16
 """Pools of which every choice is considered, where rules restrict it."""
+_CLOSE = 10**7
+"""A search ends when nothing can be better by a part in so many: a thousandth of a basis point."""
 _ALTERNATIVES = 3
 """Pools that are tried in the place of a leg, where rules restrict the choice."""
 
@@ -30,10 +32,19 @@ class Search:
         self._most: int | None = None
         """Bound of all that fits, as far as it is known: greater is better, as in `Task.net`."""
 
+    def bound(self) -> int:
+        """The `fit_bound` of the split alone, for less work. Raises NoRoute as `run` does."""
+        self._check()
+        price, _ = self._task.level(self._task.lanes)
+        values = self._values(price)
+        self._try(self._choose(values, price))
+        bound = self._bound_all(values, price, self._task.bound(sum(values), price))
+        return bound if self._best is None else self._at_least_achieved(bound, self._best[1])
+
     def run(self) -> Split:
+        """The best split that is found. Raises NoRoute."""
+        self._check()
         task = self._task
-        if task.amount <= 0 or not 0 < task.moving <= sum(map(task.capacity, task.lanes)):
-            raise self._none("The pools cannot trade this amount")
         price, moved = task.level(task.lanes)
         values = self._values(price)
         bound = task.bound(sum(values), price)
@@ -49,13 +60,28 @@ class Search:
                 values = self._values(at)
                 better = self._net_bound(values, at, bound)
                 net_bound = min(net_bound, better) if task.exact_in else max(net_bound, better)
-            self._improve(values, at)
-            few = len(task.lanes) <= _FEW
-            fit_bound = self._try_all(values, at) if few else self._of_the_largest(values, at, bound)
+            if not self._is_close(bound, net_bound):
+                self._improve(values, at)
+                fit_bound = self._bound_all(values, at, bound)
+                self._try_singles(values, at)
         else:
             self._try(task.lanes, moved)
-        self._try_singles(values, at)
+            self._try_singles(values, at)
         return self._result(price, bound, net_bound, fit_bound)
+
+    def _check(self) -> None:
+        task = self._task
+        if task.amount <= 0 or not 0 < task.moving <= sum(map(task.capacity, task.lanes)):
+            raise self._none("The pools cannot trade this amount")
+
+    def _is_close(self, bound: int, net_bound: int) -> bool:
+        """Whether it is proven that no other choice of lanes is worth the search for it."""
+        if self._best is None or self._task.extended:
+            return False
+        net, legs = self._best
+        gross = self._gross(legs)
+        most = abs(gross) // _CLOSE
+        return self._sign * bound - gross <= most and self._sign * net_bound - net <= most
 
     def _values(self, price: int) -> list[int]:
         return [lane.curve.conjugate(price) for lane in self._task.lanes]
@@ -146,18 +172,27 @@ class Search:
                         self._try(lanes)
             improved = self._best[0] > before
 
+    def _bound_all(self, values: list[int], price: int, bound: int) -> int:
+        """Bound of all choices of lanes that the rules allow; `bound`: of any choice."""
+        few = len(self._task.lanes) <= _FEW
+        return self._try_all(values, price) if few else self._of_the_largest(values, price, bound)
+
     def _try_all(self, values: list[int], price: int) -> int:
         """Every choice of lanes that is allowed and could be better than the best so far; the bound of all of them."""
         task = self._task
         self._most = None if self._best is None else self._gross(self._best[1])
         order = sorted(range(len(values)), key=values.__getitem__, reverse=True)
-        self._visit((), self._rules.frame, 0, order, values, price)
+        self._visit(((), self._rules.frame), 0, order, values, price)
         return task.bound(sum(values), price) if self._most is None else self._sign * self._most
 
     def _visit(
-        self, chosen: tuple[int, ...], used: LegTerms, begin: int, order: list[int], values: list[int], price: int
+        self, begun: tuple[tuple[int, ...], LegTerms], begin: int, order: list[int], values: list[int], price: int
     ) -> None:
-        """All choices of lanes that begin with these; what does not fit does not fit with more lanes, either."""
+        """All choices of lanes that begin with these, and with what they take up.
+
+        What does not fit does not fit with more lanes, either.
+        """
+        chosen, used = begun
         task, limits = self._task, self._rules.limits
         legs = limits.legs or len(order)
         total = sum(values[number] for number in chosen)
@@ -169,7 +204,7 @@ class Search:
             with_it = together((used, self._terms[id(task.lanes[order[at]])]))
             if limits.room_for(with_it, len(numbers)):
                 self._weigh(numbers, values, price)
-                self._visit(numbers, with_it, at + 1, order, values, price)
+                self._visit((numbers, with_it), at + 1, order, values, price)
 
     def _is_hopeless(self, bound: int, cost: int) -> bool:
         """Whether such lanes raise neither the bound nor the best net."""

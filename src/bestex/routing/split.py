@@ -34,3 +34,9 @@ def split(
     that could.
     """
     return Search(Task(pools, in_mint, amount, swap_mode, clock, bound_amount=bound_amount), rules).run()
+
+
+def fit_bound(pools: Sequence[Pool], in_mint: Mint, amount: int, clock: ChainClock, rules: Rules) -> int:
+    """The most that a split within the rules could pay for any input up to `amount` base units. Raises NoRoute."""
+    task = Task(pools, in_mint, amount, SwapMode.EXACT_IN, clock, bound_amount=amount)
+    return Search(task, rules).bound()
