@@ -1,17 +1,18 @@
 """What a store takes beside a long history: claims, look-ups and pages at 10 thousand, a million, ten million orders.
 
-The history is made by the database itself; each order has its row, two events and an attempt.
+The history is made by the database itself; each order has its row, two events and an attempt. A second server with the
+shortest history is measured in turns with the first, so that the ratio holds on a machine that others use as well.
 """
 
 import argparse
 import asyncio
-import sys
 import tempfile
 import time
 from base64 import urlsafe_b64encode
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from statistics import median
+from typing import TypeAlias
 
 import asyncpg
 import msgspec
@@ -20,7 +21,6 @@ from tests.support.orders import NOW_MS, Life, attempt, keys, pending
 
 from bench.stores import Clock, described, server, size_bytes
 from bestex.orders.events import encode_event
-from bestex.orders.order import Order
 from bestex.orders.status import Status
 from bestex.store.postgres import PostgresStore
 
@@ -49,6 +49,9 @@ attempts AS (
 INSERT INTO order_events (order_id, seq, status, final, payload)
 SELECT id, seq, status, seq = 2, replace($7::text, $8::text, id::text) FROM made, generate_series(1, 2) AS seq
 """
+
+
+Action: TypeAlias = Callable[[], Awaitable[object]]
 
 
 class TooLong(Exception):
@@ -102,69 +105,87 @@ async def deep_cursor(dsn: str, depth: int) -> str:
     return urlsafe_b64encode(bytes.fromhex(found.replace("-", ""))).decode().rstrip("=")
 
 
-async def timed_ms(action: Callable[[], Awaitable[object]]) -> float:
-    """The median of some runs."""
-    await action()
-    taken = []
-    for _ in range(_TIMES):
-        began_s = time.perf_counter()
-        await action()
-        taken.append((time.perf_counter() - began_s) * 1000)
-    return median(taken)
+async def timed_ms(actions: Sequence[Action]) -> list[float]:
+    """The medians of some runs of each, in turns."""
+    taken: list[list[float]] = [[] for _ in actions]
+    for number in range(_TIMES + 1):
+        for action, times in zip(actions, taken, strict=True):
+            began_s = time.perf_counter()
+            await action()
+            if number:
+                times.append((time.perf_counter() - began_s) * 1000)
+    return [median(times) for times in taken]
 
 
-async def measure(store: PostgresStore, dsn: str, placed: list[Order], depth: int) -> dict[str, float]:
-    """Milliseconds of each thing."""
-    deep = await deep_cursor(dsn, depth)
-    known = (await store.orders(user_id=None, status=None, cursor=deep, limit=1)).orders[0].id
-    numbers = iter(range(len(placed), 10**9))
+class Subject:
+    """A store beside a history of some length."""
 
-    async def place() -> None:
-        number = next(numbers)
-        placed.append((await store.accept(*pending(number), keys(client_order_id=str(number)))).order)
+    def __init__(self, dsn: str, most_s: float) -> None:
+        self._dsn = dsn
+        self._store = PostgresStore(dsn, clock=Clock())
+        self._placed = 0
+        self.filler = Filler(dsn, most_s)
 
-    async def claim() -> None:
-        await store.claim("bench", limit=1, now_ms=2 * NOW_MS, lease_ms=30_000, rate=None)
+    async def open(self) -> None:
+        await self._store.open()
 
-    def page(user_id: str | None, status: Status | None, cursor: str | None) -> Callable[[], Awaitable[object]]:
-        return lambda: store.orders(user_id=user_id, status=status, cursor=cursor, limit=50)
+    async def close(self) -> None:
+        await self._store.close()
 
-    return {
-        "accept": await timed_ms(place),
-        "claim": await timed_ms(claim),
-        "order": await timed_ms(lambda: store.order(known)),
-        "events": await timed_ms(lambda: store.events(known)),
-        "page": await timed_ms(page(None, None, None)),
-        "page, deep": await timed_ms(page(None, None, deep)),
-        "of a user": await timed_ms(page("user7", None, None)),
-        "failed": await timed_ms(page(None, Status.FAILED, None)),
-        "failed, deep": await timed_ms(page(None, Status.FAILED, deep)),
-        "failed of a user": await timed_ms(page("user50", Status.FAILED, None)),
-        "stats": await timed_ms(lambda: store.stats(NOW_MS, 60_000)),
-    }
+    async def actions(self) -> dict[str, Action]:
+        """What is measured."""
+        store, deep = self._store, await deep_cursor(self._dsn, self.filler.filled // 2)
+        known = (await store.orders(user_id=None, status=None, cursor=deep, limit=1)).orders[0].id
+
+        async def place() -> None:
+            self._placed += 1
+            await store.accept(*pending(self._placed), keys(client_order_id=str(self._placed)))
+
+        def page(user_id: str | None, status: Status | None, cursor: str | None) -> Action:
+            return lambda: store.orders(user_id=user_id, status=status, cursor=cursor, limit=50)
+
+        return {
+            "accept": place,
+            "claim": lambda: store.claim("bench", limit=1, now_ms=2 * NOW_MS, lease_ms=30_000, rate=None),
+            "order": lambda: store.order(known),
+            "events": lambda: store.events(known),
+            "page": page(None, None, None),
+            "page, deep": page(None, None, deep),
+            "of a user": page("user7", None, None),
+            "failed": page(None, Status.FAILED, None),
+            "failed, deep": page(None, Status.FAILED, deep),
+            "failed of a user": page("user50", Status.FAILED, None),
+            "stats": lambda: store.stats(NOW_MS, 60_000),
+        }
 
 
-async def _run(folder: Path, most: int, minutes: float) -> None:
-    async with server(folder) as dsn:
-        store = PostgresStore(dsn, clock=Clock())
-        await store.open()
-        filler, placed, titles = Filler(dsn, minutes * 60), list[Order](), list[str]()
+async def _compare(short: Subject, long: Subject) -> None:
+    """Print a table: milliseconds beside each history, and how much longer the long one takes."""
+    actions = await short.actions()
+    beside = await long.actions()
+    print(f"{'ms, median of ' + str(_TIMES):20}{short.filler.filled:>12}{long.filler.filled:>12}{'ratio':>8}")
+    for name, action in actions.items():
+        few, many = await timed_ms([action, beside[name]])
+        print(f"{name:20}{few:12.2f}{many:12.2f}{many / few:8.2f}", flush=True)
+
+
+async def _run(folders: tuple[Path, Path], most: int, minutes: float) -> None:
+    async with server(folders[0]) as short_dsn, server(folders[1]) as long_dsn:
+        short, long = Subject(short_dsn, minutes * 60), Subject(long_dsn, minutes * 60)
+        await short.open()
+        await long.open()
+        await short.filler.fill(_STEPS[0])
         try:
-            for orders in [*(each for each in _STEPS if each < most), most]:
-                took_s = await filler.fill(orders)
-                taken = await measure(store, dsn, placed, orders // 2)
-                if not titles:
-                    titles = ["orders", "fill s", *taken]
-                    print(f"milliseconds, median of {_TIMES}\n" + "  ".join(f"{name:>8}" for name in titles))
-                cells = [f"{orders}", f"{took_s:.1f}", *(f"{ms:.2f}" for ms in taken.values())]
-                print("  ".join(f"{cell:>{max(8, len(name))}}" for cell, name in zip(cells, titles, strict=True)))
-                sys.stdout.flush()
+            for orders in [*(each for each in _STEPS[1:] if each < most), most]:
+                print(f"{orders} orders, filled in {await long.filler.fill(orders):.0f} s", flush=True)
+                await _compare(short, long)
         except TooLong as error:
             print(error)
-        await store.close()
-        used = await asyncio.to_thread(size_bytes, folder)
-        if filler.filled:
-            print(f"{used / filler.filled / 1024:.1f} KiB an order on disk")
+        await short.close()
+        await long.close()
+        used = await asyncio.to_thread(size_bytes, folders[1])
+        if long.filler.filled:
+            print(f"{used / long.filler.filled / 1024:.1f} KiB an order on disk")
 
 
 def main(argv: list[str]) -> int:
@@ -176,6 +197,7 @@ def main(argv: list[str]) -> int:
     parser.add_argument("--dir", type=Path, default=None, help="where the database goes; it is removed afterwards")
     options = parser.parse_args(argv)
     print(described(options.store))
-    with tempfile.TemporaryDirectory(dir=options.dir) as folder:
-        uvloop.run(_run(Path(folder), options.orders, options.minutes))
+    temporary = tempfile.TemporaryDirectory
+    with temporary(dir=options.dir) as short, temporary(dir=options.dir) as long:
+        uvloop.run(_run((Path(short), Path(long)), options.orders, options.minutes))
     return 0
