@@ -72,13 +72,13 @@ def serving(*, sample: bool) -> Iterator[Server]:
                 process.wait()
 
 
-def bodies(count: int, seed: int = 1) -> list[bytes]:
+def bodies(count: int, seed: int = 1, routing: str = "auto") -> list[bytes]:
     """Market orders of several pairs and sizes, the same for the same seed."""
     chance, made = random.Random(seed), []
     for index in range(count):
         token_in, token_out, size = _PAIRS[index % len(_PAIRS)]
         amount = f"{size * chance.uniform(0.5, 1.5):.5f}"
-        order = {"type": "market", "tokenIn": token_in, "tokenOut": token_out, "amountIn": amount}
+        order = {"type": "market", "tokenIn": token_in, "tokenOut": token_out, "amountIn": amount, "routing": routing}
         order["userId"] = f"user{index % 50}"
         made.append(json.dumps(order).encode())
     return made
@@ -90,11 +90,12 @@ def main(argv: list[str]) -> int:
     parser.add_argument("-n", "--orders", type=int, default=6000)
     parser.add_argument("-c", "--connections", type=int, default=64)
     parser.add_argument("--mode", choices=["all", "burst", "ws", "rate"], default="all")
+    parser.add_argument("--routing", choices=["auto", "split", "best"], default="auto")
     parser.add_argument("--no-sample", action="store_true", help="do not sample where the server's time goes")
     options = parser.parse_args(argv)
     print(
         f"Python {platform.python_version()}, {platform.machine()}, {len(os.sched_getaffinity(0))} CPUs; "
-        f"SQLite WAL synchronous=FULL; paper cluster in process; {' '.join(_LIFTED)}; "
+        f"SQLite WAL synchronous=FULL; paper cluster in process; {' '.join(_LIFTED)} routing={options.routing}; "
         "client in a process of its own on the same CPUs"
     )
     if options.mode in ("all", "burst"):
@@ -104,7 +105,7 @@ def main(argv: list[str]) -> int:
     if options.mode in ("all", "rate"):
         for rate in (50, 200):
             with serving(sample=False) as server:
-                result = _run(load.paced(server.url, bodies(rate * 10), rate))
+                result = _run(load.paced(server.url, bodies(rate * 10, routing=options.routing), rate))
             _print(f"open loop, {rate} orders/s, a WebSocket each", result, len(result.posts), server, None)
     return 0
 
@@ -112,9 +113,9 @@ def main(argv: list[str]) -> int:
 def _measure(title: str, orders: int, options: argparse.Namespace, run: Mode) -> None:
     before = resource.getrusage(resource.RUSAGE_SELF)
     with serving(sample=not options.no_sample) as server:
-        _run(load.burst(server.url, bodies(500, seed=2), options.connections))  # warm up
+        _run(load.burst(server.url, bodies(500, 2, options.routing), options.connections))  # warm up
         warmed = _cpu_s(server.pid)
-        result = _run(run(server.url, bodies(orders), options.connections))
+        result = _run(run(server.url, bodies(orders, routing=options.routing), options.connections))
         used = _cpu_s(server.pid) - warmed
     after = resource.getrusage(resource.RUSAGE_SELF)
     server.cpu_s = used

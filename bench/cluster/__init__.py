@@ -32,7 +32,8 @@ def main(argv: list[str]) -> int:
     print(
         f"Python {platform.python_version()}, {platform.machine()}, {len(os.sched_getaffinity(0))} CPUs; "
         f"PostgreSQL {settings}; Redis without persistence; all over loopback TCP; ours: "
-        f"{' '.join(f'{name.lower()}={text}' for name, text in LIFTED.items())} concurrency={options.concurrency}; "
+        f"{' '.join(f'{name.lower()}={text}' for name, text in LIFTED.items())} concurrency={options.concurrency} "
+        f"routing={options.routing}; "
         "client in a process of its own on the same CPUs"
     )
     gc.set_threshold(50_000)
@@ -47,6 +48,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--baseline", type=Path, metavar="DIR", help="with server.mjs and package.json; needs npm")
     parser.add_argument("--layout", nargs="*", choices=[name for name in LAYOUTS if name != "api"], default=["split"])
     parser.add_argument("--mode", nargs="*", choices=list(MODES), default=list(MODES))
+    parser.add_argument("--routing", choices=["auto", "split", "best"], default="auto", help="of the orders for ours")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("-n", "--orders", type=int, default=5_000, help="in the burst; half of it with WebSockets")
     parser.add_argument("-c", "--connections", type=int, default=64, help="of the burst")
@@ -69,7 +71,7 @@ async def _run(options: argparse.Namespace, plan: Plan) -> dict[str, list[Result
             for number in range(options.rounds):
                 for layout in options.layout:
                     data = folder / f"{layout}-{number}"
-                    async with ours(layout, servers, data, options.concurrency) as deployment:
+                    async with ours(layout, servers, data, options.concurrency, options.routing) as deployment:
                         _keep(results, layout, await measure(deployment, plan))
                 if copy is not None:
                     async with baseline(copy, servers) as deployment:

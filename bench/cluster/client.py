@@ -6,8 +6,9 @@ import random
 import resource
 import time
 from collections import Counter
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import TypeAlias
 
 from bench.load import Connection
@@ -52,13 +53,13 @@ class _Line(Connection):
         self.close()
 
 
-def bodies(orders: int, seed: int = 1) -> list[bytes]:
-    """Market orders that every server under test understands, the same for the same seed."""
+def bodies(orders: int, seed: int = 1, terms: Mapping[str, str] = MappingProxyType({})) -> list[bytes]:
+    """Market orders that every server under test understands, the same for the same seed; `terms`: more fields."""
     chance, made = random.Random(seed), []
     for index in range(orders):
         token_in, token_out, size = _PAIRS[index % len(_PAIRS)]
         order = {"type": "market", "tokenIn": token_in, "tokenOut": token_out, "userId": f"user{index % 50}"}
-        made.append(json.dumps(order | {"amountIn": round(size * chance.uniform(0.5, 1.5), 4)}).encode())
+        made.append(json.dumps(order | {"amountIn": round(size * chance.uniform(0.5, 1.5), 4)} | dict(terms)).encode())
     return made
 
 

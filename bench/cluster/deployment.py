@@ -6,7 +6,7 @@ import sys
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import asyncpg
@@ -60,18 +60,23 @@ class Deployment:
     """Of its database, where that is PostgreSQL."""
     join: Callable[[str], AbstractAsyncContextManager[int]] | None = None
     """Let one more process of ours take part, `worker` for instance; its id. It ends with the context."""
+    terms: Mapping[str, str] = field(default_factory=dict)
+    """What orders for it say that others do not understand."""
 
 
 @asynccontextmanager
-async def ours(layout: str, servers: Servers, folder: Path, concurrency: int) -> AsyncIterator[Deployment]:
+async def ours(
+    layout: str, servers: Servers, folder: Path, concurrency: int, routing: str = "auto"
+) -> AsyncIterator[Deployment]:
     """One of LAYOUTS, with nothing stored yet. `folder`: for its data."""
+    terms = {"routing": routing}
     environment = {name: text for name, text in os.environ.items() if not name.startswith("BESTEX_")}
     environment |= {f"BESTEX_{name}": text for name, text in LIFTED.items()}
     environment |= {"BESTEX_CONCURRENCY": str(concurrency), "BESTEX_DATA_DIR": str(folder)}
     if layout == "sqlite":
         async with _processes(["serve"], servers, environment) as (url, processes, _):
             with contextlib.closing(Connection(url)) as line:
-                yield Deployment(url, processes, lambda: _stats(line), nothing)
+                yield Deployment(url, processes, lambda: _stats(line), nothing, terms=terms)
         return
     async with servers.fresh() as backing:
         environment["BESTEX_DATABASE_URL"] = backing.dsn
@@ -81,7 +86,7 @@ async def ours(layout: str, servers: Servers, folder: Path, concurrency: int) ->
             try:
                 yield Deployment(
                     url, processes | backing.processes, lambda: counted(connection, _ENDED), lambda: _left(connection),
-                    backing.dsn, lambda role: _process(role, free_ports(2), servers, told),
+                    backing.dsn, lambda role: _process(role, free_ports(2), servers, told), terms,
                 )  # fmt: skip
             finally:
                 await connection.close()

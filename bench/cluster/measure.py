@@ -3,6 +3,7 @@
 import asyncio
 import time
 from dataclasses import dataclass, field
+from functools import partial
 
 from bench.cluster import client
 from bench.cluster.client import Run
@@ -38,22 +39,23 @@ class Result:
 async def measure(deployment: Deployment, plan: Plan) -> Result:
     """All of the plan's modes, after a warm-up."""
     result, url = Result(), deployment.url
-    await client.burst(url, client.bodies(plan.orders // 4, seed=2), plan.connections, deployment.count)
-    await client.streams(url, client.bodies(plan.orders // 16, seed=3), plan.sockets)
+    bodies = partial(client.bodies, terms=deployment.terms)
+    await client.burst(url, bodies(plan.orders // 4, seed=2), plan.connections, deployment.count)
+    await client.streams(url, bodies(plan.orders // 16, seed=3), plan.sockets)
     await _settle(deployment)
     if "burst" in plan.modes:
-        orders = client.bodies(plan.orders)
+        orders = bodies(plan.orders)
         used = cpu_s(deployment.processes)
         run = await client.burst(url, orders, plan.connections, deployment.count)
         await _note(result, "burst", deployment, used, run)
         _add_posts(result, run, plan.connections)
     if "ws" in plan.modes:
-        orders = client.bodies(plan.orders // 2)
+        orders = bodies(plan.orders // 2)
         used = cpu_s(deployment.processes)
         await _note(result, "ws", deployment, used, await client.streams(url, orders, plan.sockets))
     if "rate" in plan.modes:
         for rate in plan.rates:
-            orders = client.bodies(int(rate * plan.seconds))
+            orders = bodies(int(rate * plan.seconds))
             used = cpu_s(deployment.processes)
             run = await client.paced(url, orders, rate)
             await _note(result, f"{rate}/s", deployment, used, run)
