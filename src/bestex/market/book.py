@@ -47,6 +47,8 @@ class Book:
         self._pairs: dict[frozenset[Mint], _Pair] = {}
         self._survey = Fresh(self._look_at_all, clock, max_age_s=_SURVEY_S)
         self._picture: Picture | None = None
+        self._reached: dict[tuple[Mint, int], set[Mint]] = {}
+        """Where pools lead from a mint in so many steps; pairs do not change once they are loaded."""
         self.refused: dict[Pubkey, str] = {}
         """Pools that are not traded, and why."""
 
@@ -64,6 +66,7 @@ class Book:
         read, names = await self._read_all(programs, set(self._addresses), read)
         for address, named in names.items():
             self._list(address, programs[address], named, read)
+        self._reached.clear()
         self._survey = Fresh(
             self._look_at_all, self._clock, max_age_s=max(_SURVEY_S, len(read.accounts) / _SURVEYED_PER_S)
         )
@@ -87,9 +90,12 @@ class Book:
 
     def reaches(self, one: Mint, other: Mint, hops: int) -> bool:
         """Whether pools lead from one mint to the other in at most so many steps."""
-        reached = {one}
-        for _ in range(hops):
-            reached |= {mint for pair in self._pairs if not reached.isdisjoint(pair) for mint in pair}
+        reached = self._reached.get((one, hops))
+        if reached is None:
+            reached = {one}
+            for _ in range(hops):
+                reached |= {mint for pair in self._pairs if not reached.isdisjoint(pair) for mint in pair}
+            self._reached[one, hops] = reached
         return other in reached
 
     def has_pools(self, one: Mint, other: Mint) -> bool:

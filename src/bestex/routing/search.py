@@ -44,6 +44,24 @@ class Search:
     def run(self) -> Split:
         """The best split that is found. Raises NoRoute."""
         self._check()
+        return (self._on_one() if self._restricted else None) or self._search()
+
+    def _on_one(self) -> Split | None:
+        """All of it on the lane that begins best, if that is proven to be enough: small orders."""
+        task = self._task
+        lane = max(task.lanes, key=lambda lane: lane.curve.steepest)
+        if not self._can_carry([lane]) or not self._fits([lane]):
+            return None
+        price = self._try([lane])
+        values = self._values(price)
+        bound = task.bound(sum(values), price)
+        net_bound = self._net_bound(values, price, bound)
+        if self._is_close(bound, net_bound):
+            return self._result(price, bound, net_bound, bound)
+        self._tried.clear()
+        return None
+
+    def _search(self) -> Split:
         task = self._task
         price, moved = task.level(task.lanes)
         values = self._values(price)
