@@ -13,6 +13,9 @@ SELECT document, NULL, 0, NULL FROM ended_orders WHERE id = ANY ($1::uuid[])
 -- name: events
 SELECT seq, status, final, payload FROM order_events WHERE order_id = $1 AND seq >= $2 ORDER BY seq
 
+-- name: open_seqs
+SELECT id, seq FROM open_orders WHERE id = ANY ($1::uuid[])
+
 -- name: attempts
 SELECT state, slot, error, document FROM attempts WHERE order_id = $1 ORDER BY number
 
