@@ -16,9 +16,10 @@ from bestex.api import stream_watch
 from bestex.api.app import create_app
 from bestex.api.front import Front
 from bestex.api.metrics import Metrics
-from bestex.api.server import listen, make_server
+from bestex.api.server import make_server
 from bestex.bus.redis import RedisBus
 from bestex.bus.redis_node import NodeBus
+from bestex.listening import listen
 from bestex.ports import Committed
 from tests.api.conftest import SystemClock, World, until, world_in
 from tests.api.test_stream import live
@@ -32,7 +33,7 @@ STREAMS = 200
 async def serving(front: Front) -> AsyncIterator[str]:
     """The front door on a loopback port."""
     server = make_server(create_app(front), front.settings, lambda: None)
-    with listen(front.settings) as listener:
+    with listen(front.settings.host, front.settings.port) as listener:
         running = asyncio.create_task(server.serve(sockets=[listener]))
         try:
             await until(lambda: server.started or running.done())
