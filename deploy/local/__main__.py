@@ -64,7 +64,8 @@ async def _serve(cluster: LocalCluster, started: asyncio.Event, stop: asyncio.Ev
         except TimeoutError as error:
             _say(str(error))
             return 1
-    failed = {name: code for name, code in codes.items() if code}
+    # SIGTERM itself ends who was still starting, such as one that had been killed a moment ago.
+    failed = {name: code for name, code in codes.items() if code not in (0, None, -signal.SIGTERM)}
     _say(f"stopped; orders and ledger are kept in {cluster.folder}")
     for name, code in failed.items():
         _say(f"{name} ended with exit code {code}; its log: {cluster.members[name].log}")
