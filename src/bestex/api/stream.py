@@ -6,8 +6,7 @@ number, the next sequence number, so that it can always be taken up again from t
 
 import asyncio
 import re
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import nullcontext
 
 import structlog
 
@@ -74,7 +73,7 @@ class _Stream:
         self._read = False
         self._behind = False
         self._quiet = 0
-        self._interrupted = self._finished = False
+        self._over = False
         self._close: Close | None = None
         self.sent = 0
 
@@ -87,11 +86,11 @@ class _Stream:
         try:
             close = await self._pump()
         except asyncio.CancelledError:
-            if not self._interrupted or task.uncancel() > 0:
+            if not self._over or task.uncancel() > 0:
                 raise
             close = self._close
         finally:
-            self._finished = True
+            self._over = True
             reader.cancel()
         if close is not None:
             await self._say_goodbye(close)
@@ -118,12 +117,13 @@ class _Stream:
 
     def lose_store(self) -> None:
         """As `Watched.lose_store`."""
-        self._interrupt(self._storeless())
+        if self._waiting:
+            self._interrupt(self._storeless())
 
     def _interrupt(self, close: Close | None) -> None:
         """End the pump wherever it is; None: the client has gone."""
-        if not self._finished and not self._interrupted:
-            self._interrupted, self._close = True, close
+        if not self._over:
+            self._over, self._close = True, close
             self._task.cancel()
 
     # --- the pump -----------------------------------------------------------------------------------------------------
@@ -172,8 +172,12 @@ class _Stream:
         return close
 
     async def _replay(self) -> Close | None:
-        """Send the stored events from the next one on."""
-        async with self._turn_to_read():
+        """Send the stored events from the next one on.
+
+        A new stream reads at once. One that looks for what it has missed waits for its turn.
+        """
+        async with self._front.healing if self._read else nullcontext():
+            self._read = True
             events = await self._front.store.events(self.order_id, self.next_seq)
             if not events:
                 order = await self._front.store.order(self.order_id)
@@ -181,16 +185,6 @@ class _Stream:
         for event in events:
             close = await self._deliver(event)
         return close
-
-    @asynccontextmanager
-    async def _turn_to_read(self) -> AsyncIterator[None]:
-        """A new stream reads at once. One that looks for what it has missed waits for its turn."""
-        if not self._read:
-            self._read = True
-            yield
-            return
-        async with self._front.healing:
-            yield
 
     async def _take(self, event: Committed) -> Close | None:
         """Send an event that the bus has brought; close the gap before it from the store."""
