@@ -3,7 +3,6 @@
 import argparse
 import asyncio
 import os
-import shutil
 import signal
 import sys
 from collections.abc import Sequence
@@ -65,7 +64,8 @@ async def _serve(cluster: LocalCluster, started: asyncio.Event, stop: asyncio.Ev
         except TimeoutError as error:
             _say(str(error))
             return 1
-    failed = {name: code for name, code in codes.items() if code}
+    # SIGTERM itself ends who was still starting, such as one that had been killed a moment ago.
+    failed = {name: code for name, code in codes.items() if code not in (0, None, -signal.SIGTERM)}
     _say(f"stopped; orders and ledger are kept in {cluster.folder}")
     for name, code in failed.items():
         _say(f"{name} ended with exit code {code}; its log: {cluster.members[name].log}")
@@ -73,9 +73,6 @@ async def _serve(cluster: LocalCluster, started: asyncio.Event, stop: asyncio.Ev
 
 
 def _cluster(options: argparse.Namespace) -> LocalCluster:
-    folder = Path(options.data_dir)
-    if options.fresh:
-        _remove(folder)
     given = {name[7:].lower(): text for name, text in os.environ.items() if name.startswith("BESTEX_")}
     settings = {name: text for name, text in given.items() if name not in _OURS and name != "pg_bin"}
     if options.network is not None:
@@ -84,15 +81,9 @@ def _cluster(options: argparse.Namespace) -> LocalCluster:
         options.api_port, options.worker_port, options.paper_port, options.postgres_port, options.redis_port
     )  # fmt: skip
     return LocalCluster(
-        folder, apis=options.apis, workers=options.workers, ports=ports, settings=settings, postgres={"fsync": "on"}
-    )
-
-
-def _remove(folder: Path) -> None:
-    """Only what a cluster has made: a wrong --data-dir must not cost anybody a home."""
-    if folder.exists() and not (folder / "lock").exists():
-        raise NotStarted(f"--fresh removes {folder}, which no cluster has made: remove it yourself")
-    shutil.rmtree(folder, ignore_errors=True)
+        Path(options.data_dir), apis=options.apis, workers=options.workers, ports=ports, settings=settings,
+        postgres={"fsync": "on"}, fresh=options.fresh,
+    )  # fmt: skip
 
 
 def _show(cluster: LocalCluster) -> None:

@@ -3,6 +3,7 @@
 import asyncio
 import fcntl
 import os
+import shutil
 import sys
 from collections.abc import Mapping, Sequence
 from contextlib import AsyncExitStack
@@ -18,6 +19,7 @@ from deploy.local.redis import RedisProcess
 
 Member: TypeAlias = Database | Process
 
+_LOCK = "lock"
 _SERVES = r"(at|and) (http|ws)://\S+"
 
 
@@ -49,8 +51,9 @@ class LocalCluster:
         proxied: bool = False,
         postgres: Mapping[str, str] | None = None,
         settings: Mapping[str, object] | None = None,
+        fresh: bool = False,
     ) -> None:
-        """`folder` keeps the data and logs, and is made. `ports` None: any that are free.
+        """`folder` keeps the data and logs, and is made; `fresh`: what it has is removed. `ports` None: any free ones.
 
         `proxied`: PostgreSQL, Redis and the paper cluster are reached through `proxies`. `postgres`: settings of
         `postgresql.conf`. `settings`: those of Bestex, by name, for all processes; others' BESTEX_* variables do not
@@ -65,6 +68,7 @@ class LocalCluster:
         self._proxied = proxied
         self._postgres = postgres or {}
         self._settings = settings or {}
+        self._fresh = fresh
         self._exits = AsyncExitStack()
 
     @property
@@ -113,10 +117,15 @@ class LocalCluster:
     # --- inside -------------------------------------------------------------------------------------------------------
 
     def _prepare(self) -> None:
-        self.logs.mkdir(parents=True, exist_ok=True)
-        _lock(self._exits.enter_context((self.folder / "lock").open("w")))
+        if self._fresh:
+            _check_ours(self.folder)
+        self.folder.mkdir(parents=True, exist_ok=True)
+        _lock(self._exits.enter_context((self.folder / _LOCK).open("w")))
         check_free(self._wanted())
         self._make_members()
+        if self._fresh:
+            _empty(self.folder)
+        self.logs.mkdir(exist_ok=True)
 
     def _make_members(self) -> None:
         guard, ports = Guard(), self.ports
@@ -187,3 +196,21 @@ def _lock(file: IO[str]) -> None:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         raise NotStarted(f"another cluster runs on {Path(file.name).parent}") from None
+
+
+def _check_ours(folder: Path) -> None:
+    """Only what a cluster has made is removed: a wrong folder must not cost anybody a home."""
+    if folder.is_dir() and any(folder.iterdir()) and not (folder / _LOCK).exists():
+        raise NotStarted(f"{folder} is to be removed, and no cluster has made it: remove it yourself")
+
+
+def _empty(folder: Path) -> None:
+    """All but the lock, which we hold: nobody runs on the rest."""
+    try:
+        for each in folder.iterdir():
+            if each.is_dir() and not each.is_symlink():
+                shutil.rmtree(each)
+            elif each.name != _LOCK:
+                each.unlink()
+    except OSError as error:
+        raise NotStarted(f"cannot remove {error.filename}: {error.strerror}") from error

@@ -36,6 +36,7 @@ class Database:
         self.log = folder / "log"
         self._guard = guard
         self._pid: int | None = None
+        self._starting: asyncio.Task[None] | None = None
         # No socket in the folder, whose path may be longer than a socket's can be.
         self._server = _told(
             lambda: PostgresServer(folder, port=port, settings={"unix_socket_directories": "", **settings})
@@ -54,10 +55,8 @@ class Database:
 
     async def start(self) -> None:
         """Returns when it takes connections. Raises NotStarted."""
-        await asyncio.to_thread(_told, self._server.start)
-        self._pid = self._server.pid
-        assert self._pid is not None
-        self._guard.watch(self._pid)
+        self._starting = asyncio.create_task(self._begin())
+        await asyncio.shield(self._starting)
         connection = await asyncpg.connect(self.dsn(database="postgres"))
         try:
             if not await connection.fetchval("SELECT true FROM pg_database WHERE datname = 'bestex'"):
@@ -65,8 +64,16 @@ class Database:
         finally:
             await connection.close()
 
+    async def _begin(self) -> None:
+        await asyncio.to_thread(_told, self._server.start)
+        self._pid = self._server.pid
+        assert self._pid is not None
+        self._guard.watch(self._pid)
+
     async def kill(self) -> None:
         """SIGKILL to all of its processes. Does nothing when it does not run."""
+        if self._starting is not None:  # a thread cannot be canceled: a start that was given up goes on to its end
+            await asyncio.gather(self._starting, return_exceptions=True)
         if (pid := self.pid) is not None:
             self._pid = None
             await asyncio.to_thread(self._server.kill)

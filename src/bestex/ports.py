@@ -194,6 +194,10 @@ class Store(Protocol):
         """An order's events from a sequence number on; empty when there are none, or no such order."""
         ...
 
+    async def open_seqs(self, order_ids: Sequence[OrderId]) -> dict[OrderId, int]:
+        """The last sequence numbers of those among these orders that are not terminal."""
+        ...
+
     async def attempts(self, order_id: OrderId) -> list[Attempt]: ...
 
     async def orders(self, *, user_id: str | None, status: Status | None, cursor: str | None, limit: int) -> OrderPage:

@@ -17,12 +17,13 @@ from solders.pubkey import Pubkey
 from bestex.api.app import create_app
 from bestex.api.front import Front
 from bestex.api.metrics import Metrics
-from bestex.api.server import listen, make_server
+from bestex.api.server import make_server
 from bestex.api.wire import App
 from bestex.bus.local import LocalBus, LocalSubscription
 from bestex.config import Settings
 from bestex.execution.intake import Intake
 from bestex.execution.quoting import Quoting
+from bestex.listening import listen
 from bestex.market.book import Book
 from bestex.market.tokens import Tokens
 from bestex.orders.attempt import Attempt
@@ -222,7 +223,7 @@ async def served_in(directory: Path, **changes: Any) -> AsyncIterator[Served]:
     """A world with some settings changed, served."""
     async with world_in(directory, **changes) as world:
         server = make_server(world.app, world.front.settings, lambda: None)
-        with listen(world.front.settings) as listener:
+        with listen(world.front.settings.host, world.front.settings.port) as listener:
             running = asyncio.create_task(server.serve(sockets=[listener]))
             try:
                 await until(lambda: server.started or running.done())

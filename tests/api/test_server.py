@@ -7,31 +7,32 @@ from pathlib import Path
 
 import pytest
 
-from bestex.api.server import listen, loop_factory, make_server
+from bestex.api.server import loop_factory, make_server
 from bestex.config import Settings
 from bestex.errors import ConfigError
+from bestex.listening import listen
 from tests.api.conftest import BODY, Served, served_in, until
 from tests.api.raw import RawConnection
 
 
 def test_a_port_that_is_taken_is_a_wrong_setting() -> None:
     with (
-        listen(Settings(port=0)) as taken,
+        listen("127.0.0.1", 0) as taken,
         pytest.raises(ConfigError, match=r"cannot listen on 127\.0\.0\.1:") as error,
     ):
-        listen(Settings(port=taken.getsockname()[1]))
+        listen("127.0.0.1", taken.getsockname()[1])
     assert error.value.context["host"] == "127.0.0.1"
 
 
 @pytest.mark.parametrize("host", ["256.256.256.256", "no.such.host.invalid", "203.0.113.77"])
 def test_a_host_that_is_not_ours_is_a_wrong_setting(host: str) -> None:
     with pytest.raises(ConfigError, match="cannot listen on"):
-        listen(Settings(host=host, port=0))
+        listen(host, 0)
 
 
 def test_the_listener_says_that_it_is_tcp() -> None:
     """Else asyncio leaves Nagle's algorithm on, and every second packet of an answer waits 40 ms."""
-    with listen(Settings(host="localhost", port=0)) as listener:
+    with listen("localhost", 0) as listener:
         assert listener.proto == socket.IPPROTO_TCP
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from bestex.api import server, stream
+from bestex.api import server, stream, stream_watch
 from bestex.orders.status import Status
 from bestex.ports import Committed
 from tests.api.conftest import Served, served_in, until
@@ -42,7 +42,7 @@ class Deaf:
 @pytest.fixture
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """Deadlines of a few hundredths of a second."""
-    monkeypatch.setattr(stream, "TICK_S", 0.05)
+    monkeypatch.setattr(stream_watch, "TICK_S", 0.05)
     monkeypatch.setattr(stream, "_CLOSE_TIMEOUT_S", 0.05)
     monkeypatch.setattr(server, "_CLOSING_S", 0.05)
 
@@ -94,7 +94,7 @@ async def test_others_do_not_notice(tmp_path: Path) -> None:
 
 async def test_a_reader_that_was_slow_learns_where_to_resume(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """It reads again before anybody loses patience, but after its buffer was full."""
-    monkeypatch.setattr(stream, "TICK_S", 60.0)
+    monkeypatch.setattr(stream_watch, "TICK_S", 60.0)
     async with served_in(tmp_path, stream_buffer_events=BUFFER_EVENTS) as served:
         life = await served.world.placed()
         async with await RawConnection.open(served.port) as slow:

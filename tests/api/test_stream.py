@@ -9,15 +9,17 @@ import pytest
 from websockets.asyncio.client import connect
 
 import websockets
-from bestex.api import stream
+from bestex.api import stream_watch
+from bestex.errors import StoreUnavailable
 from bestex.ports import Committed
+from bestex.types import OrderId
 from tests.api.conftest import Served, WatchedBus, World, until
 from tests.support.orders import Life, attempt
 
 
 def quick(monkeypatch: pytest.MonkeyPatch, tick_s: float = 0.02) -> None:
     """Look after sockets more often than real ones need it."""
-    monkeypatch.setattr(stream, "TICK_S", tick_s)
+    monkeypatch.setattr(stream_watch, "TICK_S", tick_s)
 
 
 async def live(world: World, life: Life) -> None:
@@ -151,30 +153,82 @@ async def test_the_end_is_found_by_looking_from_beyond_it(served: Served, monkey
     assert socket.close_code == 1000
 
 
+class Asked:
+    """The questions that the store is asked about orders in the hope of news, and reads of events."""
+
+    def __init__(self, store: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.questions: list[list[OrderId]] = []
+        self.reads = 0
+        self._open_seqs, self._events = store.open_seqs, store.events
+        monkeypatch.setattr(store, "open_seqs", self.open_seqs)
+        monkeypatch.setattr(store, "events", self.events)
+
+    async def open_seqs(self, order_ids: list[OrderId]) -> dict[OrderId, int]:
+        self.questions.append(order_ids)
+        answer: dict[OrderId, int] = await self._open_seqs(order_ids)
+        return answer
+
+    async def events(self, *arguments: Any) -> list[Committed]:
+        self.reads += 1
+        answer: list[Committed] = await self._events(*arguments)
+        return answer
+
+
 async def test_a_quiet_order_is_looked_up_more_and_more_rarely(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
     quick(monkeypatch, tick_s=0.005)
     life = await served.world.placed()
-    reads = 0
-    events = served.world.store.events
+    asked = Asked(served.world.store, monkeypatch)
+    ticks = 0
+    sleep = served.world.front.clock.sleep
 
-    async def counted(*arguments: Any) -> list[Committed]:
-        nonlocal reads
-        reads += 1
-        return await events(*arguments)
+    async def ticking(seconds: float) -> None:
+        nonlocal ticks
+        await sleep(seconds)
+        ticks += seconds == stream_watch.TICK_S
 
-    monkeypatch.setattr(served.world.store, "events", counted)
-    waits = 0
-    wait = asyncio.wait
-
-    async def ticking(*arguments: Any, **named: Any) -> Any:
-        nonlocal waits
-        waits += named.get("timeout") == stream.TICK_S
-        return await wait(*arguments, **named)
-
-    monkeypatch.setattr(stream.asyncio, "wait", ticking)  # type: ignore[attr-defined]
+    monkeypatch.setattr(served.world.front.clock, "sleep", ticking)
     async with connect(f"ws://127.0.0.1:{served.port}/api/orders/{life.order.id}/ws"):
-        await until(lambda: waits >= 49)
-        assert reads <= 6 + waits // 12  # at first, after 1, 2, 4 and 8 ticks, and then at every twelfth
+        await until(lambda: ticks >= 49)
+        # After 1, 2, 4 and 8 ticks, and then at every twelfth; the first event may have come between two ticks.
+        assert 7 <= len(asked.questions) <= 4 + ticks // 12
+        assert asked.reads == 1, "who is not behind reads nothing"
+
+
+async def test_all_quiet_orders_are_looked_up_at_once(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
+    quick(monkeypatch, tick_s=0.1)
+    monkeypatch.setattr(stream_watch, "_MOST_ORDERS", 8)
+    lives = [await served.world.placed(clientOrderId=str(number)) for number in range(10)]
+    lose(served.world.bus, {2}, monkeypatch)
+    asked = Asked(served.world.store, monkeypatch)
+    async with contextlib.AsyncExitStack() as stack:
+        url = f"ws://127.0.0.1:{served.port}/api/orders/{{}}/ws"
+        twice = [*lives, lives[0]]
+        sockets = [await stack.enter_async_context(connect(url.format(life.order.id))) for life in twice]
+        for socket in sockets:
+            assert msgspec.json.decode(await socket.recv())["seq"] == 1
+        await served.world.record(lives[3], lives[3].routed())
+        assert msgspec.json.decode(await sockets[3].recv())["seq"] == 2
+        reads = asked.reads
+        await until(lambda: len(asked.questions) >= 4)
+    assert reads == 12, "one at the beginning of each, and one of the stream that was behind"
+    assert max(map(len, asked.questions)) == 8
+    assert {order_id for question in asked.questions for order_id in question} == {life.order.id for life in lives}
+
+
+async def test_a_store_that_does_not_answer_when_a_quiet_order_is_looked_up(
+    served: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    quick(monkeypatch)
+    life = await served.world.placed()
+
+    async def silent(_: list[OrderId]) -> dict[OrderId, int]:
+        raise StoreUnavailable("gone")
+
+    monkeypatch.setattr(served.world.store, "open_seqs", silent)
+    async with connect(f"ws://127.0.0.1:{served.port}/api/orders/{life.order.id}/ws") as socket:
+        assert [event["seq"] for event in await read_all(socket)] == [1]
+    assert (socket.close_code, socket.close_reason) == (1013, "the store does not answer; resume with fromSeq=2")
+    await until(lambda: served.world.bus.open == 0)
 
 
 def lose(bus: WatchedBus, seqs: set[int], monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,13 +12,14 @@ import msgspec
 import pytest
 from websockets.asyncio.client import connect
 
-from bestex.api import stream
+from bestex.api import stream_watch
 from bestex.api.app import create_app
 from bestex.api.front import Front
 from bestex.api.metrics import Metrics
-from bestex.api.server import listen, make_server
+from bestex.api.server import make_server
 from bestex.bus.redis import RedisBus
 from bestex.bus.redis_node import NodeBus
+from bestex.listening import listen
 from bestex.ports import Committed
 from tests.api.conftest import SystemClock, World, until, world_in
 from tests.api.test_stream import live
@@ -32,7 +33,7 @@ STREAMS = 200
 async def serving(front: Front) -> AsyncIterator[str]:
     """The front door on a loopback port."""
     server = make_server(create_app(front), front.settings, lambda: None)
-    with listen(front.settings) as listener:
+    with listen(front.settings.host, front.settings.port) as listener:
         running = asyncio.create_task(server.serve(sockets=[listener]))
         try:
             await until(lambda: server.started or running.done())
@@ -93,7 +94,7 @@ async def rest(socket: Any) -> list[int]:
 
 
 async def test_a_stream_shows_what_another_node_works_on(nodes: Nodes, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(stream, "TICK_S", 600.0)
+    monkeypatch.setattr(stream_watch, "TICK_S", 600.0)
     life = await nodes.world.placed()
     async with nodes.stream(life) as socket:
         assert await read(socket, 1) == [1]
@@ -104,7 +105,7 @@ async def test_a_stream_shows_what_another_node_works_on(nodes: Nodes, monkeypat
 
 
 async def test_a_stream_heals_when_redis_was_away(nodes: Nodes, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(stream, "TICK_S", 600.0)
+    monkeypatch.setattr(stream_watch, "TICK_S", 600.0)
     life = await nodes.world.placed()
     async with nodes.stream(life) as socket:
         await nodes.world.record(life, life.routed())
@@ -122,7 +123,7 @@ async def test_a_stream_heals_when_redis_was_away(nodes: Nodes, monkeypatch: pyt
 
 
 async def test_a_stream_goes_on_while_redis_is_away(nodes: Nodes, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(stream, "TICK_S", 0.05)
+    monkeypatch.setattr(stream_watch, "TICK_S", 0.05)
     life = await nodes.world.placed()
     async with nodes.stream(life) as socket:
         assert await read(socket, 1) == [1]
@@ -241,7 +242,7 @@ async def herd(world: World, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[H
 async def test_a_herd_that_has_lost_the_bus_does_not_trample_the_store(
     world: World, herd: Herd, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(stream, "TICK_S", 0.1)
+    monkeypatch.setattr(stream_watch, "TICK_S", 0.1)
     herd.answers.set()
     sockets = [herd.open() for _ in range(STREAMS)]
     await until(lambda: all(socket.seqs == [1] for socket in sockets))
@@ -263,6 +264,7 @@ async def test_a_herd_that_has_lost_the_bus_does_not_trample_the_store(
 async def test_a_stream_of_an_order_that_was_just_accepted_here_asks_the_store_only_for_what_is_missing(
     world: World, herd: Herd, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(stream_watch, "TICK_S", 0.05)
     herd.bus = NodeBus(buffer_events=256, recent_orders=1)
     herd.rebuild()
     herd.bus.hears = True
@@ -272,7 +274,6 @@ async def test_a_stream_of_an_order_that_was_just_accepted_here_asks_the_store_o
     resumed, socket = herd.open(b"fromSeq=2"), herd.open()
     await until(lambda: socket.seqs == [1])
     assert herd.reads == 0
-    monkeypatch.setattr(stream, "TICK_S", 0.05)
     late = herd.open()
     await world.record(herd.life, herd.life.routed())  # and the bus does not say so
     await until(lambda: late.seqs == [1, 2])

@@ -737,6 +737,20 @@ class Reading:
         assert [event.seq for event in await store.events(life.order.id, 2)] == [2, 3]
         assert await store.events(life.order.id, 4) == []
 
+    async def test_how_far_open_orders_have_come(self, store: Store) -> None:
+        unknown = pending(1)[0].id
+        assert await store.open_seqs([unknown]) == {}
+        new = await place(store, 1)
+        order = await place(store, 2, priority=1)
+        life = await claim_one(store)
+        assert life.order.id == order.id
+        await store.record(life.change(life.routed(), life.built()))
+        asked = [new.id, unknown, OrderId("no id"), order.id]
+        assert await store.open_seqs(asked) == {new.id: 1, order.id: 3}
+        await store.record(life.change(life.failed()))
+        assert await store.open_seqs(asked) == {new.id: 1}, "one that has ended is not among them"
+        assert await store.open_seqs([]) == {}
+
     async def test_many_readers_at_once_get_their_own(self, store: Store) -> None:
         orders = [await place(store, number) for number in range(20)]
         answers = await asyncio.gather(*(store.events(order.id) for order in orders))

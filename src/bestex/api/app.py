@@ -17,6 +17,7 @@ from bestex.api.place import EXECUTE, place_order
 from bestex.api.problems import problem
 from bestex.api.quotes import MARKET_ROUTES
 from bestex.api.stream import serve_stream
+from bestex.api.stream_watch import Watch
 from bestex.api.wire import App, ClientGone, Message, Receive, Scope, Send, read_body, send_answer
 from bestex.errors import BestexError
 
@@ -59,6 +60,7 @@ class _Application:
 
     def __init__(self, front: Front, routed: Litestar, *, takes_orders: bool) -> None:
         self._front = front
+        self._watch = Watch(front)
         self._routed: Any = routed
         self._takes_orders = takes_orders
 
@@ -70,7 +72,7 @@ class _Application:
             else:
                 await self._serve(scope, receive, send)
         elif kind == "websocket" and self._takes_orders:
-            await serve_stream(self._front, scope, receive, send)
+            await serve_stream(self._front, self._watch, scope, receive, send)
         else:
             await self._routed(scope, receive, send)
 

@@ -2,28 +2,21 @@
 
 import asyncio
 import math
-import signal
 import socket
 import sys
-import threading
 from asyncio import AbstractEventLoop, TimerHandle
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from typing import cast
 
 import uvicorn
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
-from uvicorn.server import HANDLED_SIGNALS
 
 from bestex.api.outgoing import Joined
 from bestex.api.wire import App
 from bestex.config import Settings
-from bestex.errors import ConfigError
+from bestex.listening import Server, uvicorn_config
 
-_BACKLOG = 2048
-_KEEP_ALIVE_S = 75
-"""A client may take its time between a POST and the upgrade on the same connection."""
 _PING_S = 20.0
 _HEAD_BYTES = 65_536
 _WS_MESSAGE_BYTES = 4096
@@ -35,56 +28,21 @@ _LAST_WORD_S = 0.5
 
 
 def make_server(app: App, settings: Settings, on_stop: Callable[[], None]) -> uvicorn.Server:
-    """A server for `await server.serve(sockets=[listen(settings)])`.
+    """A server for `await server.serve(sockets=[listen(host, port)])`.
 
     SIGINT, SIGTERM or `should_exit` stop it: `on_stop` is called, WebSockets are closed with 1012, requests finished,
     for `shutdown_s` at most; then `serve` returns.
     """
-    return _Server(_config(app, settings), on_stop)
-
-
-def listen(settings: Settings) -> socket.socket:
-    """A socket that listens; port 0 takes any free one. Raises ConfigError when the address cannot be had."""
-    host, port = settings.host, settings.port
-    try:
-        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
-        family, kind, _, _, address = found[0]
-        # The protocol is named because asyncio switches Nagle's algorithm off only for sockets that say they are TCP.
-        listener = socket.socket(family, kind, socket.IPPROTO_TCP)
-        try:
-            if sys.platform != "win32":
-                listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            listener.bind(address)
-            listener.listen(_BACKLOG)
-        except OSError:
-            listener.close()
-            raise
-    except OSError as error:
-        raise ConfigError(f"cannot listen on {host}:{port}: {error.strerror}", host=host, port=port) from error
-    return listener
-
-
-def _config(app: App, settings: Settings) -> uvicorn.Config:
-    """Uvicorn's configuration."""
-    return uvicorn.Config(
+    config = uvicorn_config(
         app,
-        interface="asgi3",
-        lifespan="off",
+        shutdown_s=math.ceil(settings.shutdown_s),
+        ws_max_size=_WS_MESSAGE_BYTES,
         http=_HttpProtocol,
         ws=_StreamProtocol,
-        ws_per_message_deflate=False,
-        ws_max_size=_WS_MESSAGE_BYTES,
         ws_ping_interval=_PING_S,
         ws_ping_timeout=_PING_S,
-        access_log=False,
-        log_config=None,
-        log_level="warning",
-        proxy_headers=False,
-        server_header=False,
-        backlog=_BACKLOG,
-        timeout_keep_alive=_KEEP_ALIVE_S,
-        timeout_graceful_shutdown=math.ceil(settings.shutdown_s),
     )
+    return _Server(config, on_stop)
 
 
 def loop_factory() -> Callable[[], AbstractEventLoop] | None:
@@ -98,8 +56,8 @@ def loop_factory() -> Callable[[], AbstractEventLoop] | None:
     return uvloop.new_event_loop
 
 
-class _Server(uvicorn.Server):
-    """Uvicorn's, but a signal that stopped it is not raised again: the engine behind has yet to finish its orders."""
+class _Server(Server):
+    """A server that says when it begins to stop."""
 
     def __init__(self, config: uvicorn.Config, on_stop: Callable[[], None]) -> None:
         super().__init__(config)
@@ -108,18 +66,6 @@ class _Server(uvicorn.Server):
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         self._on_stop()
         await super().shutdown(sockets)
-
-    @contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        if threading.current_thread() is not threading.main_thread():
-            yield
-            return
-        before = {number: signal.signal(number, self.handle_exit) for number in HANDLED_SIGNALS}
-        try:
-            yield
-        finally:
-            for number, handler in before.items():
-                signal.signal(number, handler)
 
 
 class _HttpProtocol(HttpToolsProtocol):

@@ -6,8 +6,7 @@ number, the next sequence number, so that it can always be taken up again from t
 
 import asyncio
 import re
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import nullcontext
 
 import structlog
 
@@ -16,13 +15,12 @@ from bestex.api.place import EXECUTE
 from bestex.api.problems import fault, problem
 from bestex.api.refusals import PathNotFound
 from bestex.api.stream_target import NO_SUCH_ORDER, Close, Target, read_target
+from bestex.api.stream_watch import Watch
 from bestex.api.wire import ClientGone, Receive, Scope, Send
 from bestex.errors import OrderNotFound, StoreUnavailable
 from bestex.orders.status import Status
 from bestex.ports import Committed, Subscription
 
-TICK_S = 5.0
-"""How often a socket is looked after: is it stuck, has the bus lost something?"""
 _QUIET_TICKS = frozenset({1, 2, 4, 8})
 _QUIET_TICKS_MAX = 12
 """A quiet order is looked up in the store after 1, 2, 4, 8 ticks, then every 12: once a minute."""
@@ -37,7 +35,7 @@ TOO_MANY_MESSAGES = Close(1008, "this socket takes no messages")
 _log = structlog.get_logger(__name__)
 
 
-async def serve_stream(front: Front, scope: Scope, receive: Receive, send: Send) -> None:
+async def serve_stream(front: Front, watch: Watch, scope: Scope, receive: Receive, send: Send) -> None:
     """Serve one WebSocket from its handshake to its end."""
     await receive()  # websocket.connect
     match = _PATH.fullmatch(scope["path"])
@@ -51,69 +49,90 @@ async def serve_stream(front: Front, scope: Scope, receive: Receive, send: Send)
             await send({"type": "websocket.close", "code": target.code, "reason": target.reason})
             return
         stream = _Stream(front, target, receive, send)
+        watch.add(stream)
         try:
             await stream.run()
         finally:
+            watch.remove(stream)
             front.metrics.add_messages(stream.sent)
 
 
 class _Stream:
-    """One socket: a reader that drains what the client says, and a pump that sends it events."""
+    """One socket: a pump that sends events, and a reader beside it that drains what the client says."""
 
     def __init__(self, front: Front, target: Target, receive: Receive, send: Send) -> None:
         self._front = front
-        self._order_id = target.order_id
-        self._next_seq = target.from_seq
+        self.order_id = target.order_id
+        self.next_seq = self._seen = target.from_seq
         self._receive = receive
         self._send = send
-        self._sending = False
+        self._subscription: Subscription | None = None
+        self._waiting = False
+        """For the bus."""
+        self._sending = self._stuck = False
         self._read = False
-        self._healing = False
+        self._behind = False
+        self._quiet = 0
+        self._over = False
+        self._close: Close | None = None
         self.sent = 0
 
     async def run(self) -> None:
         """Until the client has gone, the order has ended, or one of both is hopeless."""
+        task = asyncio.current_task()
+        assert task is not None
+        self._task = task
         reader = asyncio.create_task(self._drain())
-        self._pumping = asyncio.create_task(self._pump())
         try:
-            close = await self._supervise(reader)
+            close = await self._pump()
+        except asyncio.CancelledError:
+            if not self._over or task.uncancel() > 0:
+                raise
+            close = self._close
         finally:
+            self._over = True
             reader.cancel()
-            self._pumping.cancel()
-            await asyncio.wait((reader, self._pumping))
         if close is not None:
-            await self._close(close)
+            await self._say_goodbye(close)
 
-    async def _supervise(self, reader: asyncio.Task[Close | None]) -> Close | None:
-        """Wait for the end; None: the client has gone.
+    # --- what the watch and the reader do to it -----------------------------------------------------------------------
 
-        A timer for each message would cost as much as the message: one slow tick for all of them finds a send that is
-        stuck and an order that is suspiciously quiet.
-        """
-        seen, stuck, quiet = self._next_seq, False, 0
-        while True:
-            await asyncio.wait((reader, self._pumping), timeout=TICK_S, return_when=asyncio.FIRST_COMPLETED)
-            if reader.done():
-                return reader.result()
-            if self._pumping.done():
-                return self._pumping.result()
-            moved, seen = self._next_seq != seen, self._next_seq
-            if self._sending and stuck and not moved:
-                return self._slow_consumer()
-            stuck = self._sending
-            if moved or stuck:
-                quiet = 0
-            elif not self._healing:  # one look at a time
-                quiet += 1
-                if quiet in _QUIET_TICKS or quiet % _QUIET_TICKS_MAX == 0:
-                    self._pumping.cancel()
-                    self._pumping = asyncio.create_task(self._pump())
+    def tick(self) -> bool:
+        """As `Watched.tick`. A client that has taken nothing between two ticks is given up."""
+        moved, self._seen = self.next_seq != self._seen, self.next_seq
+        if self._sending and self._stuck and not moved:
+            self._interrupt(self._slow_consumer())
+        self._stuck = self._sending
+        if moved or not self._waiting:
+            self._quiet = 0
+            return False
+        self._quiet += 1
+        return self._quiet in _QUIET_TICKS or self._quiet % _QUIET_TICKS_MAX == 0
+
+    def catch_up(self) -> None:
+        """As `Watched.catch_up`: the pump begins anew."""
+        if self._waiting and self._subscription is not None:
+            self._behind = True
+            self._subscription.close()
+
+    def lose_store(self) -> None:
+        """As `Watched.lose_store`."""
+        if self._waiting:
+            self._interrupt(self._storeless())
+
+    def _interrupt(self, close: Close | None) -> None:
+        """End the pump wherever it is; None: the client has gone."""
+        if not self._over:
+            self._over, self._close = True, close
+            self._task.cancel()
+
+    # --- the pump -----------------------------------------------------------------------------------------------------
 
     async def _pump(self) -> Close | None:
         """Send events until there are no more; None: the client has gone."""
         try:
             while True:
-                subscription = self._front.bus.subscribe(self._order_id)
+                subscription = self._subscription = self._front.bus.subscribe(self.order_id)
                 try:
                     close = await self._follow(subscription)
                 finally:
@@ -123,12 +142,11 @@ class _Stream:
         except OrderNotFound:
             return NO_SUCH_ORDER
         except StoreUnavailable:
-            return Close(1013, f"the store does not answer; {self._resume}")
+            return self._storeless()
         except ClientGone:
             return None
         except Exception as error:  # noqa: BLE001 - logged with its traceback by `fault`
-            fault(f"/api/orders/{self._order_id}/ws", error)
-            return Close(1011, f"a fault of the server; {self._resume}")
+            return self._fault(error)
 
     async def _follow(self, subscription: Subscription) -> Close | None:
         """Send what the store has, then what the bus brings; None: the bus has lost something.
@@ -141,45 +159,38 @@ class _Stream:
             close = await self._replay()
         self._read = True
         while close is None:
+            self._waiting = True
             event = await subscription.next()
+            self._waiting = False
             if event is not None:
                 close = await self._take(event)
-            elif subscription.lost:
+            elif subscription.lost or self._behind:
+                self._behind = False
                 return None
             else:
                 close = self._slow_consumer() if subscription.overflowed else self._restarting()
         return close
 
     async def _replay(self) -> Close | None:
-        """Send the stored events from the next one on."""
-        async with self._turn_to_read():
-            events = await self._front.store.events(self._order_id, self._next_seq)
+        """Send the stored events from the next one on.
+
+        A new stream reads at once. One that looks for what it has missed waits for its turn.
+        """
+        async with self._front.healing if self._read else nullcontext():
+            self._read = True
+            events = await self._front.store.events(self.order_id, self.next_seq)
             if not events:
-                order = await self._front.store.order(self._order_id)
-                return _ended(order.status) if order.is_terminal and order.seq < self._next_seq else None
+                order = await self._front.store.order(self.order_id)
+                return _ended(order.status) if order.is_terminal and order.seq < self.next_seq else None
         for event in events:
             close = await self._deliver(event)
         return close
 
-    @asynccontextmanager
-    async def _turn_to_read(self) -> AsyncIterator[None]:
-        """A new stream reads at once. One that looks for what it has missed waits for its turn."""
-        if not self._read:
-            self._read = True
-            yield
-            return
-        self._healing = True
-        try:
-            async with self._front.healing:
-                yield
-        finally:
-            self._healing = False
-
     async def _take(self, event: Committed) -> Close | None:
         """Send an event that the bus has brought; close the gap before it from the store."""
-        if event.seq > self._next_seq:
+        if event.seq > self.next_seq:
             return await self._replay()
-        if event.seq == self._next_seq:
+        if event.seq == self.next_seq:
             return await self._deliver(event)
         return _ended(event.status) if event.final else None
 
@@ -190,35 +201,47 @@ class _Stream:
         except OSError as error:
             raise ClientGone from error
         self._sending = False
-        self._next_seq = event.seq + 1
+        self.next_seq = event.seq + 1
         self.sent += 1
         return _ended(event.status) if event.final else None
 
-    async def _drain(self) -> Close | None:
+    async def _drain(self) -> None:
         """Read and forget what the client sends, until it disconnects."""
-        for _ in range(_MESSAGES_MAX):
-            message = await self._receive()
-            if message["type"] == "websocket.disconnect":
-                return None
-        return TOO_MANY_MESSAGES
+        close: Close | None = TOO_MANY_MESSAGES
+        try:
+            for _ in range(_MESSAGES_MAX):
+                message = await self._receive()
+                if message["type"] == "websocket.disconnect":
+                    close = None
+                    break
+        except Exception as error:  # noqa: BLE001 - logged with its traceback by `fault`
+            close = self._fault(error)
+        self._interrupt(close)
 
-    async def _close(self, close: Close) -> None:
-        """Say good-bye; a client that does not even take that is dropped by the server."""
+    async def _say_goodbye(self, close: Close) -> None:
+        """A client that does not even take that is dropped by the server."""
         try:
             async with asyncio.timeout(_CLOSE_TIMEOUT_S):
                 await self._send({"type": "websocket.close", "code": close.code, "reason": close.reason})
         except (TimeoutError, OSError):
-            _log.info("websocket dropped", order_id=self._order_id, code=close.code, reason=close.reason)
+            _log.info("websocket dropped", order_id=self.order_id, code=close.code, reason=close.reason)
 
     @property
     def _resume(self) -> str:
-        return f"resume with fromSeq={self._next_seq}"
+        return f"resume with fromSeq={self.next_seq}"
 
     def _slow_consumer(self) -> Close:
         return Close(1013, f"slow consumer; {self._resume}")
 
     def _restarting(self) -> Close:
         return Close(1012, f"the server stops; {self._resume}")
+
+    def _storeless(self) -> Close:
+        return Close(1013, f"the store does not answer; {self._resume}")
+
+    def _fault(self, error: Exception) -> Close:
+        fault(f"/api/orders/{self.order_id}/ws", error)
+        return Close(1011, f"a fault of the server; {self._resume}")
 
 
 def _ended(status: Status) -> Close:

@@ -142,10 +142,12 @@ class LocalBus:
 
     def wake(self) -> None:
         """As `Bus.wake`: everybody who waits, or else the next who comes to wait."""
-        waiting = [waiter for waiter in self._idle if not waiter.done()]
-        for waiter in waiting:
-            waiter.set_result(None)
-        self._woken = self._woken or not waiting
+        heard = False
+        for waiter in self._idle:
+            if not waiter.done():
+                waiter.set_result(None)
+            heard = heard or not waiter.cancelled()  # who has been woken already in this turn has yet to look
+        self._woken = self._woken or not heard
 
     async def wait_for_work(self, timeout_s: float) -> None:
         """As `Bus.wait_for_work`."""

@@ -16,6 +16,7 @@ from bestex.cli.options import (
     examples,
 )
 from bestex.cli.output import print_line
+from bestex.cli.serving import run_server
 from bestex.cli.settings import read_settings
 
 _PANEL = "Settings (override the file and BESTEX_* variables)"
@@ -58,23 +59,17 @@ def api(
     log_level: LogLevel = None,
 ) -> None:
     """Take orders, answer and stream; any number of workers execute them. Needs PostgreSQL and a cluster's URL."""
-    settings = read_settings(
+    run_server(
+        "api",
+        "Bestex takes orders at {url}; Ctrl-C stops it",
         config,
-        {
-            "host": host,
-            "port": port,
-            "database_url": database_url,
-            "redis_url": redis_url,
-            "cluster_url": cluster_url,
-            "log_level": log_level,
-        },
+        host=host,
+        port=port,
+        database_url=database_url,
+        redis_url=redis_url,
+        cluster_url=cluster_url,
+        log_level=log_level,
     )
-    from bestex import runtime  # noqa: PLC0415 - client commands start faster without the engine
-
-    def ready(url: str) -> None:
-        print_line(f"Bestex takes orders at {url}; Ctrl-C stops it")
-
-    runtime.serve(settings, ready, role=runtime.Role.API)
 
 
 def worker(
@@ -90,25 +85,19 @@ def worker(
     log_level: LogLevel = None,
 ) -> None:
     """Execute orders that any API node has taken. Its port answers /health/live, /health/ready and /metrics only."""
-    settings = read_settings(
+    run_server(
+        "worker",
+        "Bestex works on orders, health at {url}/health; Ctrl-C stops it",
         config,
-        {
-            "host": host,
-            "port": port,
-            "database_url": database_url,
-            "redis_url": redis_url,
-            "cluster_url": cluster_url,
-            "concurrency": concurrency,
-            "rate_per_minute": rate_per_minute,
-            "log_level": log_level,
-        },
+        host=host,
+        port=port,
+        database_url=database_url,
+        redis_url=redis_url,
+        cluster_url=cluster_url,
+        concurrency=concurrency,
+        rate_per_minute=rate_per_minute,
+        log_level=log_level,
     )
-    from bestex import runtime  # noqa: PLC0415 - client commands start faster without the engine
-
-    def ready(url: str) -> None:
-        print_line(f"Bestex works on orders, health at {url}/health; Ctrl-C stops it")
-
-    runtime.serve(settings, ready, role=runtime.Role.WORKER)
 
 
 def paper(

@@ -23,6 +23,7 @@ from bestex.cli.options import (
     server_address,
 )
 from bestex.cli.output import print_json, print_line, print_table
+from bestex.cli.serving import run_server
 from bestex.cli.settings import explained, read_settings
 from bestex.config import Settings
 
@@ -51,21 +52,18 @@ def serve(
     log_level: LogLevel = None,
 ) -> None:
     """Run the server until Ctrl-C or SIGTERM; it finishes or hands back the orders in work."""
-    settings = read_settings(
+    run_server(
+        "serve",
+        "Bestex serves at {url}; Ctrl-C stops it",
         config,
-        {
-            "host": host,
-            "port": port,
-            "data_dir": data_dir,
-            "network": network,
-            "concurrency": concurrency,
-            "rate_per_minute": rate_per_minute,
-            "log_level": log_level,
-        },
+        host=host,
+        port=port,
+        data_dir=data_dir,
+        network=network,
+        concurrency=concurrency,
+        rate_per_minute=rate_per_minute,
+        log_level=log_level,
     )
-    from bestex import runtime  # noqa: PLC0415 - client commands start faster without the engine
-
-    runtime.serve(settings, on_ready=lambda url: print_line(f"Bestex serves at {url}; Ctrl-C stops it"))
 
 
 def demo(

@@ -10,17 +10,12 @@ rpc_node.py           what they all need; the faucet
 """
 
 import asyncio
-import signal
-import socket
-import threading
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, MutableMapping
-from contextlib import ExitStack, asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, MutableMapping
+from contextlib import ExitStack, asynccontextmanager
 from typing import Any, NamedTuple, TypeAlias
 
-import uvicorn
-from uvicorn.server import HANDLED_SIGNALS
-
-from bestex.errors import ClusterUnavailable, ConfigError
+from bestex.errors import ClusterUnavailable
+from bestex.listening import Server, listen, url_of, uvicorn_config
 from bestex.paper import rpc_reading, rpc_transactions
 from bestex.paper.cluster import PaperCluster
 from bestex.paper.rpc_node import Node
@@ -39,8 +34,6 @@ METHODS = rpc_reading.METHODS | rpc_transactions.METHODS
 _BODY_BYTES = 262_144
 _BODY_TIMEOUT_S = 20.0
 _WS_MESSAGE_BYTES = 8_192
-_BACKLOG = 2_048
-_KEEP_ALIVE_S = 75
 _STOPPING_S = 5
 _JSON = (b"content-type", b"application/json")
 _TEXT = (b"content-type", b"text/plain")
@@ -89,15 +82,13 @@ async def serving(app: App, clock: Clock, *, host: str, port: int) -> AsyncItera
     """
     with ExitStack() as exits:
         ports = [port, port + 1] if port else [0]
-        listeners = [exits.enter_context(_listen(host, each)) for each in ports]
-        server = _Server(_config(app))
+        listeners = [exits.enter_context(listen(host, each)) for each in ports]
+        server = Server(uvicorn_config(app, shutdown_s=_STOPPING_S, ws_max_size=_WS_MESSAGE_BYTES))
         task = asyncio.create_task(server.serve(sockets=listeners))
         try:
             while not server.started and not task.done():
                 await clock.sleep(0.005)
-            shown = f"[{host}]" if ":" in host else host
-            taken = [listener.getsockname()[1] for listener in listeners]
-            yield Address(f"http://{shown}:{taken[0]}", f"ws://{shown}:{taken[-1]}"), task
+            yield Address(url_of(listeners[0]), url_of(listeners[-1], "ws")), task
         finally:
             server.should_exit = True
             await task
@@ -174,58 +165,3 @@ async def _converse(node: Node, receive: Receive, send: Send) -> None:
             await session.take(message.get("text") or message.get("bytes") or b"")
     finally:
         await session.close()
-
-
-def _listen(host: str, port: int) -> socket.socket:
-    try:
-        family, kind, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[
-            0
-        ]
-        # The protocol is named because asyncio switches Nagle's algorithm off only for sockets that say they are TCP.
-        listener = socket.socket(family, kind, socket.IPPROTO_TCP)
-        try:
-            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            listener.bind(address)
-            listener.listen(_BACKLOG)
-        except OSError:
-            listener.close()
-            raise
-    except (OSError, OverflowError) as error:
-        raise ConfigError(f"cannot listen on {host}:{port}: {error}", host=host, port=port) from error
-    return listener
-
-
-def _config(app: App) -> uvicorn.Config:
-    return uvicorn.Config(
-        app,
-        interface="asgi3",
-        lifespan="off",
-        http="httptools",
-        ws="websockets-sansio",
-        ws_per_message_deflate=False,
-        ws_max_size=_WS_MESSAGE_BYTES,
-        access_log=False,
-        log_config=None,
-        log_level="warning",
-        proxy_headers=False,
-        server_header=False,
-        backlog=_BACKLOG,
-        timeout_keep_alive=_KEEP_ALIVE_S,
-        timeout_graceful_shutdown=_STOPPING_S,
-    )
-
-
-class _Server(uvicorn.Server):
-    """Uvicorn's, but a signal that stopped it is not raised again: the ledger has yet to be closed."""
-
-    @contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        if threading.current_thread() is not threading.main_thread():
-            yield
-            return
-        before = {number: signal.signal(number, self.handle_exit) for number in HANDLED_SIGNALS}
-        try:
-            yield
-        finally:
-            for number, handler in before.items():
-                signal.signal(number, handler)

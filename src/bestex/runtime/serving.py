@@ -15,9 +15,10 @@ import uvicorn
 from bestex.api.app import create_app, create_ops_app
 from bestex.api.front import Front
 from bestex.api.metrics import Metrics
-from bestex.api.server import listen, loop_factory, make_server
+from bestex.api.server import loop_factory, make_server
 from bestex.config import Settings
 from bestex.errors import ClusterUnavailable, ConfigError
+from bestex.listening import listen, url_of
 from bestex.logs import configure_logs
 from bestex.paper.server import serve_paper
 from bestex.runtime.backends import Backends, open_paper, open_signer, postgres_store
@@ -90,7 +91,7 @@ async def running(settings: Settings, role: Role = Role.ALL) -> AsyncIterator[Ru
     Raises ConfigError when the port is taken, and at its end ClusterUnavailable if a part of the engine had failed.
     """
     check_role(settings, role)
-    with listen(settings) as listener:
+    with listen(settings.host, settings.port) as listener:
         async with assembled(settings, role) as (front, background, stop):
 
             def begin_stop() -> None:
@@ -101,9 +102,7 @@ async def running(settings: Settings, role: Role = Role.ALL) -> AsyncIterator[Ru
             server = make_server(app, settings, begin_stop)
             background.on_failure = lambda: setattr(server, "should_exit", True)
             serving = asyncio.create_task(server.serve(sockets=[listener]))
-            host, port = listener.getsockname()[:2]
-            shown = f"[{host}]" if ":" in host else host
-            started = Running(server, serving, f"http://{shown}:{port}")
+            started = Running(server, serving, url_of(listener))
             while not server.started and not serving.done():
                 await front.clock.sleep(0.005)
             try:

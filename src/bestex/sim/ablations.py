@@ -199,7 +199,7 @@ def _rate_limit_in_memory() -> Patches:
 
 def _stream_without_replay() -> Patches:
     async def naive(self: _Stream) -> Close | None:
-        await self._front.store.order(self._order_id)
+        await self._front.store.order(self.order_id)
         return None
 
     async def take(self: _Stream, event: Any) -> Close | None:

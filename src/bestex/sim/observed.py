@@ -106,6 +106,9 @@ class SimStore:
     async def events(self, order_id: OrderId, from_seq: int = 1) -> list[Committed]:
         return await self._call("events", lambda: self._inner.events(order_id, from_seq))
 
+    async def open_seqs(self, order_ids: Sequence[OrderId]) -> dict[OrderId, int]:
+        return await self._call("open_seqs", lambda: self._inner.open_seqs(order_ids))
+
     async def attempts(self, order_id: OrderId) -> list[Attempt]:
         return await self._call("attempts", lambda: self._inner.attempts(order_id))
 

@@ -169,11 +169,9 @@ def _latest(row: asyncpg.Record, document: str) -> Attempt:
     return _replace(first, state=AttemptState(row["state"]), slot=row["slot"], error=row["error"])
 
 
-def committed(rows: Sequence[asyncpg.Record], order_id: OrderId) -> list[Committed]:
+def committed(row: asyncpg.Record, order_id: OrderId) -> Committed:
     """Of the statement `events`."""
-    return [
-        Committed(order_id, row["seq"], Status(row["status"]), row["final"], row["payload"].encode()) for row in rows
-    ]
+    return Committed(order_id, row["seq"], Status(row["status"]), row["final"], row["payload"].encode())
 
 
 def used_key(row: asyncpg.Record) -> UsedKey:

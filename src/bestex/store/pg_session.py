@@ -11,6 +11,7 @@ from bestex.ports import Clock, Committed
 from bestex.store import statements
 from bestex.store.commit import Batcher, Operation, on_loop
 from bestex.store.pg_database import Line, Outage, check_version, create_pool, patiently
+from bestex.store.pg_events import EventReader
 from bestex.store.pg_migrate import known_migrations, migrate
 from bestex.store.pg_upkeep import Upkeep
 from bestex.store.pg_writer import Writer
@@ -25,6 +26,7 @@ class Session:
     """From `open` to `close`."""
 
     writes: Batcher[list[Committed]]
+    events: EventReader
 
     def __init__(self, dsn: str, clock: Clock, retry_for_s: float, answer_s: float, retain_days: int | None) -> None:
         self._dsn = dsn
@@ -45,6 +47,7 @@ class Session:
             raise
         self._writer = Writer(self._line, self._outage, self._upkeep, writer_id)
         self.writes = Batcher(on_loop(self._writer.run, self._clock.monotonic_s), most=_MOST, on_done=on_done)
+        self.events = EventReader(self.read, self._clock.monotonic_s)
 
     async def close(self) -> None:
         """Finish what was asked for. Our workers' leases end, if the server can be reached."""
@@ -55,12 +58,14 @@ class Session:
             except StoreUnavailable as error:
                 _log.warning("the leases of this process are left to end by themselves: %s", error)
         await self._line.close()
+        self.events.abandon()
         if self._pool is not None:
             self._pool.terminate()
 
     def abandon(self) -> None:
         """Leave everything as it is, at once."""
         self.writes.abandon()
+        self.events.abandon()
         self._line.drop()
         if self._pool is not None:
             self._pool.terminate()

@@ -126,8 +126,14 @@ class PostgresStore:
 
     async def events(self, order_id: OrderId, from_seq: int = 1) -> list[Committed]:
         """As `Store.events`."""
-        rows = await self._read("events", order_id, from_seq) if _UUID.fullmatch(order_id) else []
-        return pg_rows.committed(rows, order_id)
+        if self._session is None:
+            raise StoreUnavailable("the store is not open")
+        return await self._session.events.events(order_id, from_seq) if _UUID.fullmatch(order_id) else []
+
+    async def open_seqs(self, order_ids: Sequence[OrderId]) -> dict[OrderId, int]:
+        """As `Store.open_seqs`."""
+        asked = [order_id for order_id in order_ids if _UUID.fullmatch(order_id)]
+        return {OrderId(str(row["id"])): row["seq"] for row in await self._read("open_seqs", asked)}
 
     async def attempts(self, order_id: OrderId) -> list[Attempt]:
         """As `Store.attempts`."""

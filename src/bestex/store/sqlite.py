@@ -117,6 +117,11 @@ class SqliteStore:
         """As `Store.events`."""
         return await self._open_session().reads.submit(ReadEvents(order_id, from_seq))
 
+    async def open_seqs(self, order_ids: Sequence[OrderId]) -> dict[OrderId, int]:
+        """As `Store.open_seqs`."""
+        get = self._open_session().writer.open_orders.get
+        return {order_id: entry.order.seq for order_id in order_ids if (entry := get(order_id)) is not None}
+
     async def attempts(self, order_id: OrderId) -> list[Attempt]:
         """As `Store.attempts`."""
         session = self._open_session()

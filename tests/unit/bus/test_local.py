@@ -127,3 +127,27 @@ async def test_a_node_that_may_have_missed_something_remembers_nothing() -> None
     assert bus.subscribe(A).whole
     bus.lose()
     assert not bus.subscribe(A).whole
+
+
+async def test_wake_ups_of_one_turn_are_one() -> None:
+    bus = LocalBus(buffer_events=1)
+    waiting = asyncio.create_task(bus.wait_for_work(60))
+    await asyncio.sleep(0)
+    bus.wake()
+    bus.wake()
+    await waiting
+    again = asyncio.create_task(bus.wait_for_work(60))
+    await asyncio.sleep(0)
+    assert not again.done(), "who was woken by the first looks after the second"
+    bus.wake()
+    await again
+
+
+async def test_a_wake_up_is_kept_while_the_only_waiter_gives_up() -> None:
+    bus = LocalBus(buffer_events=1)
+    waiting = asyncio.create_task(bus.wait_for_work(60))
+    await asyncio.sleep(0)
+    waiting.cancel()
+    bus.wake()
+    await asyncio.wait({waiting})
+    await bus.wait_for_work(60)

@@ -1,5 +1,7 @@
 """PostgreSQL as a member of the deployment: how it ends."""
 
+import asyncio
+import contextlib
 import subprocess
 from collections.abc import AsyncIterator
 
@@ -54,3 +56,18 @@ async def test_one_that_does_not_stop_in_time_is_killed_and_named(database: Data
         await database.terminate(within_s=0.3)
     assert database.pid is None
     await database.start()
+
+
+async def test_a_start_that_is_given_up_leaves_a_server_that_can_be_killed() -> None:
+    with server_folder() as folder, contextlib.closing(Guard()) as guard:
+        folder.chmod(0o755)
+        given_up = Database(folder / "postgres", free_ports(1), SETTINGS, guard)
+        starting = asyncio.create_task(given_up.start())
+        lock = folder / "postgres" / "data" / "postmaster.pid"
+        while not lock.exists():
+            await asyncio.sleep(0.001)
+        starting.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await starting
+        await given_up.kill()
+        assert not lock.exists()

@@ -19,7 +19,7 @@ from bestex.cli.demo.trade import Trader
 from bestex.cli.exits import ExitCode, fail
 from bestex.cli.narrate import Pair
 from bestex.cli.output import print_line
-from bestex.client import AsyncClient
+from bestex.client import ApiError, AsyncClient
 from bestex.config import Settings
 from bestex.logs import configure_logs
 from bestex.runtime import running
@@ -89,6 +89,13 @@ class _Demo:
                 raise fail(
                     f"the server at {url} is not on a paper market: the demo trades on those only", ExitCode.USAGE
                 )
+            try:
+                await client.tokens()
+            except ApiError as error:
+                if error.status != 404:
+                    raise
+                said = f"the server at {url} takes no orders: that of `bestex worker` only says how it is"
+                raise fail(said, ExitCode.USAGE) from error
             print_line(f"Bestex serves at {url}; what it keeps, it keeps")
             await self._trade(client, asyncio.get_running_loop().create_future())
             self._sum_up(url)

@@ -11,7 +11,19 @@ UNION ALL
 SELECT document, NULL, 0, NULL FROM ended_orders WHERE id = ANY ($1::uuid[])
 
 -- name: events
-SELECT seq, status, final, payload FROM order_events WHERE order_id = $1 AND seq >= $2 ORDER BY seq
+-- $1 ids, $2 the first sequence number of each; `place` is that in $1, from 1 on. The index is asked once per order: for
+-- many of them the planner would read the whole table, were it not for the OFFSET.
+SELECT wanted.place, stored.seq, stored.status, stored.final, stored.payload
+FROM unnest($1::uuid[], $2::integer[]) WITH ORDINALITY AS wanted (id, from_seq, place)
+CROSS JOIN LATERAL (
+    SELECT seq, status, final, payload FROM order_events
+    WHERE order_id = wanted.id AND seq >= wanted.from_seq
+    OFFSET 0
+) AS stored
+ORDER BY wanted.place, stored.seq
+
+-- name: open_seqs
+SELECT id, seq FROM open_orders WHERE id = ANY ($1::uuid[])
 
 -- name: attempts
 SELECT state, slot, error, document FROM attempts WHERE order_id = $1 ORDER BY number
