@@ -4,6 +4,20 @@
 -- The transaction of the latest batch: what was claimed in it can be found when the answer was lost.
 ALTER TABLE writers ADD COLUMN batch_xid xid8;
 
+-- Where an order waits. 0: begun, 1: pending, 2: confirmed and not final; leased: 3, or 4 when confirmed. A claim finds
+-- what is free, or has expired, without going through what is in work; a step of an order in work leaves all indexes as
+-- they are. `lane` is for programs of the version before.
+ALTER TABLE open_orders ADD COLUMN queue smallint NOT NULL GENERATED ALWAYS AS (
+    CASE
+        WHEN lease_owner IS NOT NULL THEN CASE status WHEN 'confirmed' THEN 4 ELSE 3 END
+        ELSE CASE status WHEN 'pending' THEN 1 WHEN 'confirmed' THEN 2 ELSE 0 END
+    END
+) STORED;
+
+DROP INDEX open_orders_queue;
+CREATE INDEX open_orders_free ON open_orders (queue, priority DESC, id) WHERE lease_owner IS NULL;
+CREATE INDEX open_orders_leased ON open_orders (queue, lease_until_ms) WHERE lease_owner IS NOT NULL;
+
 CREATE TYPE new_key AS (account text, kind text, key text, order_id uuid, request_hash text);
 
 CREATE TYPE new_order AS (
@@ -155,14 +169,36 @@ BEGIN
 END
 $$;
 
--- When an order of the lane can be claimed; NULL: there is none. Looks at all of the lane only if none can be now.
-CREATE FUNCTION next_due(of_lane integer, now_ms bigint) RETURNS bigint LANGUAGE plpgsql AS $$
+-- When an order of the queue is due that nobody has; NULL: there is none. Looks at all of them only if none is due now.
+CREATE FUNCTION next_due(of_queue integer, now_ms bigint) RETURNS bigint LANGUAGE plpgsql AS $$
 BEGIN
     RETURN CASE
         WHEN EXISTS (
-            SELECT FROM open_orders WHERE lane = of_lane AND due_at_ms <= now_ms AND lease_until_ms <= now_ms
+            SELECT FROM open_orders WHERE queue = of_queue AND lease_owner IS NULL AND due_at_ms <= now_ms
         ) THEN now_ms
-        ELSE (SELECT min(greatest(due_at_ms, lease_until_ms)) FROM open_orders WHERE lane = of_lane)
+        ELSE (SELECT min(due_at_ms) FROM open_orders WHERE queue = of_queue AND lease_owner IS NULL)
+    END;
+END
+$$;
+
+-- When an order of the queue can be taken over, or when the next lease ends; NULL: there is none.
+CREATE FUNCTION next_expired(of_queue integer, now_ms bigint) RETURNS bigint LANGUAGE plpgsql AS $$
+BEGIN
+    RETURN CASE
+        WHEN EXISTS (
+            SELECT FROM open_orders
+            WHERE queue = of_queue AND lease_owner IS NOT NULL AND lease_until_ms <= now_ms AND due_at_ms <= now_ms
+        ) THEN now_ms
+        ELSE least(
+            (
+                SELECT min(lease_until_ms) FROM open_orders
+                WHERE queue = of_queue AND lease_owner IS NOT NULL AND lease_until_ms > now_ms
+            ),
+            (
+                SELECT min(due_at_ms) FROM open_orders
+                WHERE queue = of_queue AND lease_owner IS NOT NULL AND lease_until_ms <= now_ms
+            )
+        )
     END;
 END
 $$;
@@ -188,9 +224,21 @@ BEGIN
         -- must see what the one before us has committed.
         PERFORM pg_advisory_xact_lock(730636529112);
     END IF;
+    IF EXISTS (
+        SELECT FROM open_orders WHERE queue = 3 AND lease_owner IS NOT NULL AND lease_until_ms <= now_ms
+    ) THEN
+        UPDATE open_orders AS stored
+        SET lease_owner = NULL, lease_until_ms = 0
+        FROM (
+            SELECT id FROM open_orders
+            WHERE queue = 3 AND lease_owner IS NOT NULL AND lease_until_ms <= now_ms
+            FOR UPDATE SKIP LOCKED
+        ) AS expired
+        WHERE stored.id = expired.id;
+    END IF;
     WITH begun AS MATERIALIZED (
         SELECT id FROM open_orders
-        WHERE lane = 0 AND due_at_ms <= now_ms AND lease_until_ms <= now_ms
+        WHERE queue = 0 AND lease_owner IS NULL AND due_at_ms <= now_ms
         ORDER BY priority DESC, id
         LIMIT most
         FOR UPDATE SKIP LOCKED
@@ -203,7 +251,7 @@ BEGIN
     ),
     fresh AS MATERIALIZED (
         SELECT id FROM open_orders
-        WHERE lane = 1 AND due_at_ms <= now_ms AND lease_until_ms <= now_ms
+        WHERE queue = 1 AND lease_owner IS NULL AND due_at_ms <= now_ms
         ORDER BY priority DESC, id
         LIMIT (SELECT greatest(orders, 0) FROM room)
         FOR UPDATE SKIP LOCKED
@@ -252,7 +300,7 @@ BEGIN
             ELSE greatest(pending_ms, start_ms + rate_window_ms)
         END;
     END IF;
-    answer.next_due_ms := least(answer.next_due_ms, pending_ms);
+    answer.next_due_ms := least(answer.next_due_ms, pending_ms, next_expired(3, now_ms));
     RETURN answer;
 END
 $$;
@@ -264,18 +312,25 @@ CREATE FUNCTION claim_unfinal_orders(
 DECLARE
     answer claimed_orders;
 BEGIN
-    WITH unfinal AS MATERIALIZED (
+    WITH free AS MATERIALIZED (
         SELECT id FROM open_orders
-        WHERE lane = 2 AND due_at_ms <= now_ms AND lease_until_ms <= now_ms
+        WHERE queue = 2 AND lease_owner IS NULL AND due_at_ms <= now_ms
         ORDER BY priority DESC, id
         LIMIT most
+        FOR UPDATE SKIP LOCKED
+    ),
+    expired AS MATERIALIZED (
+        SELECT id FROM open_orders
+        WHERE queue = 4 AND lease_owner IS NOT NULL AND lease_until_ms <= now_ms AND due_at_ms <= now_ms
+        ORDER BY lease_until_ms
+        LIMIT most - (SELECT count(*) FROM free)
         FOR UPDATE SKIP LOCKED
     ),
     leased AS (
         UPDATE open_orders AS stored
         SET lease_owner = worker, lease_until_ms = until_ms, lease_epoch = stored.lease_epoch + 1
-        FROM unfinal
-        WHERE stored.id = unfinal.id
+        FROM (SELECT id FROM free UNION ALL SELECT id FROM expired) AS taken
+        WHERE stored.id = taken.id
         RETURNING stored.id, stored.priority, stored.document, stored.lease_epoch
     )
     SELECT array_agg(
@@ -293,7 +348,7 @@ BEGIN
     IF answer.claims IS NOT NULL THEN
         PERFORM beat(writer, number);
     END IF;
-    answer.next_due_ms := next_due(2, now_ms);
+    answer.next_due_ms := least(next_due(2, now_ms), next_expired(4, now_ms));
     RETURN answer;
 END
 $$;
