@@ -113,26 +113,28 @@ async def test_a_claim_whose_answer_was_lost(far: PostgresStore, proxy: Proxy, c
 
 
 async def test_an_unfinal_claim_whose_answer_was_lost(far: PostgresStore, proxy: Proxy) -> None:
-    """With another claim of the same worker, at the same time and in the same batch: each has its own."""
+    """With other claims of the same worker, at the same time and in the same batch: no order is given twice."""
     for number in (1, 2):
         await far.accept(*pending(number), keys())
-    (claim,) = (await far.claim("worker-1", limit=1, now_ms=NOW_MS + 9, lease_ms=1000, rate=None)).claims
-    life = Life(claim.order)
+    (claimed,) = (await far.claim("worker-1", limit=1, now_ms=NOW_MS + 9, lease_ms=1000, rate=None)).claims
+    life = Life(claimed.order)
     events = [life.routed(), life.built(), life.submitted(), life.confirmed()]
     await far.record(life.change(*events, attempt=attempt(life.order), release=True))
     claims = {"limit": 9, "now_ms": NOW_MS + 5000, "lease_ms": 1000}
 
-    async def both() -> list[list[OrderId]]:
+    async def claim() -> list[list[OrderId]]:
         answers = await asyncio.gather(
-            far.claim("worker-1", rate=None, **claims), far.claim_unfinal("worker-1", **claims)
+            far.claim("worker-1", rate=None, **claims),
+            far.claim("worker-1", rate=None, **claims),
+            far.claim_unfinal("worker-1", **claims),
         )
         return [[each.order.id for each in answer.claims] for answer in answers]
 
     proxy.cut_at(tells_of("worker-1"), forward=True)
-    fresh, unfinal = await both()
+    fresh, none, unfinal = await claim()
     assert proxy.met.is_set()
-    assert (fresh, unfinal) == ([pending(2)[0].id], [claim.order.id])
-    assert await both() == [[], []]
+    assert (fresh, none, unfinal) == ([pending(2)[0].id], [], [claimed.order.id])
+    assert await claim() == [[], [], []]
 
 
 async def test_a_batch_that_was_given_up_cannot_be_written_later(far: PostgresStore, dsn: str) -> None:
