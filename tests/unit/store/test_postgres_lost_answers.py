@@ -135,6 +135,10 @@ async def test_an_unfinal_claim_whose_answer_was_lost(far: PostgresStore, proxy:
     assert proxy.met.is_set()
     assert (fresh, none, unfinal) == ([pending(2)[0].id], [], [claimed.order.id])
     assert await claim() == [[], [], []]
+    proxy.cut_at(tells_of("worker-1"), forward=True)
+    again = await far.claim_unfinal("worker-1", limit=9, now_ms=NOW_MS + 9000, lease_ms=1000)
+    assert proxy.met.is_set()
+    assert [each.order.id for each in again.claims] == unfinal
 
 
 async def test_a_batch_that_was_given_up_cannot_be_written_later(far: PostgresStore, dsn: str) -> None:

@@ -91,12 +91,8 @@ async def test_orders_of_before_there_were_functions_go_on(dsn: str) -> None:
         life.routed()
     for event in (lives[3].built, lives[3].submitted, lives[3].confirmed):
         event()
-    leases: list[tuple[str | None, int, int]] = [
-        (None, 0, 0),
-        ("old", NOW_MS + 900, 1),
-        ("old", NOW_MS + 50, 1),
-        (None, 0, 1),
-    ]
+    free: tuple[str | None, int, int] = (None, 0, 0)
+    leased, expired = ("old", NOW_MS + 900, 1), ("old", NOW_MS + 50, 1)
     for life, lease in zip(lives, (free, leased, expired, free), strict=True):
         order = life.order
         document = msgspec.json.encode(order).decode()

@@ -176,6 +176,21 @@ class TestTogether:
         (again,) = (await claim(stores[1], "b", now_ms=LATER_MS + LEASE_MS)).claims
         assert again.order.lease_epoch == 2
 
+    async def test_what_is_free_and_what_has_expired_are_of_one_limit(self, stores: list[PostgresStore]) -> None:
+        """Of orders that are confirmed and not final."""
+        await place(stores[0], 1, 2, 3)
+        for each in (await claim(stores[0], "w")).claims:
+            life = Life(each.order)
+            made = attempt(life.order)
+            events = [life.routed(), life.built(), life.submitted(), life.confirmed()]
+            await stores[0].record(life.change(*events, attempt=made, release=True))
+        claimed = []
+        end_ms = LATER_MS + LEASE_MS + 1
+        for now_ms, limit in ((LATER_MS, 1), (LATER_MS + 1, 1), (end_ms, 2), (end_ms, 2)):
+            answer = await stores[0].claim_unfinal("f", limit=limit, now_ms=now_ms, lease_ms=LEASE_MS)
+            claimed.append(sorted(each.order.lease_epoch for each in answer.claims))
+        assert claimed == [[2], [2], [2, 3], [3]]
+
 
 class TestBadOperations:
     async def test_what_the_server_cannot_store_fails_alone(self, stores: list[PostgresStore]) -> None:
