@@ -191,8 +191,10 @@ BEGIN
         ) THEN now_ms
         ELSE least(
             (
-                SELECT min(lease_until_ms) FROM open_orders
+                -- Not min(): planned for an empty table, it would go through all of them.
+                SELECT lease_until_ms FROM open_orders
                 WHERE queue = of_queue AND lease_owner IS NOT NULL AND lease_until_ms > now_ms
+                ORDER BY lease_until_ms LIMIT 1
             ),
             (
                 SELECT min(due_at_ms) FROM open_orders
