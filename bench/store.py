@@ -21,7 +21,7 @@ import msgspec
 import uvloop
 from tests.support.orders import NOW_MS, Life, attempt, pending
 
-from bench.stores import STORES, AnyStore, described, opened, size_bytes
+from bench.stores import STORES, AnyStore, described, opened, server_cpu_s, size_bytes
 from bestex.orders.attempt import Attempt, AttemptState
 from bestex.orders.events import Event
 from bestex.orders.order import IdempotencyKeys, Order, new_order_id
@@ -147,7 +147,7 @@ async def _measure(name: str, folder: Path, options: argparse.Namespace) -> None
     stored = 0
     async with opened(name, folder, lambda count, seconds: batches.append((count, seconds))) as store:
         for concurrency in options.concurrency:
-            await _one(store, stored, options.orders, concurrency, batches)
+            await _one(store, folder, stored, options.orders, concurrency, batches)
             stored += options.orders
         if options.stored:
             print(f"filling up to {options.stored} orders ...", flush=True)
@@ -155,22 +155,26 @@ async def _measure(name: str, folder: Path, options: argparse.Namespace) -> None
                 await Run(store, stored, options.stored - stored, 1000).run()
                 stored = options.stored
             for concurrency in options.concurrency:
-                await _one(store, stored, options.orders, concurrency, batches)
+                await _one(store, folder, stored, options.orders, concurrency, batches)
                 stored += options.orders
     print(f"{size_bytes(folder) / stored / 1024:.1f} KiB an order on disk")
 
 
-async def _one(store: AnyStore, stored: int, orders: int, concurrency: int, batches: list[tuple[int, float]]) -> None:
+async def _one(
+    store: AnyStore, folder: Path, stored: int, orders: int, concurrency: int, batches: list[tuple[int, float]]
+) -> None:
     batches.clear()
-    cpu_s, loop_s = time.process_time(), time.thread_time()
+    cpu_s, loop_s, server_s = time.process_time(), time.thread_time(), server_cpu_s(folder)
     elapsed_s = await Run(store, stored, orders, concurrency).run()
     cpu_us = (time.process_time() - cpu_s) / orders * 1e6
     loop_us = (time.thread_time() - loop_s) / orders * 1e6
+    server_us = (server_cpu_s(folder) - server_s) / orders * 1e6
     counts = sorted(count for count, _ in batches)
     times_ms = sorted(seconds * 1000 for _, seconds in batches)
     print(
         f"beside {stored:7} orders, {concurrency:5} at once: {orders / elapsed_s:7.0f} orders/s; "
-        f"CPU {cpu_us:.0f} us an order, {loop_us:.0f} of it in the event loop; "
+        f"CPU {cpu_us:.0f} us an order, {loop_us:.0f} of it in the event loop, "
+        f"and {server_us:.0f} of the server; "
         f"{len(counts)} commits of {_at(counts, 0.5)} (p50) to {counts[-1]} writes, "
         f"{_at(times_ms, 0.5):.1f} ms p50, {_at(times_ms, 0.99):.1f} ms p99",
         flush=True,

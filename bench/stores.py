@@ -74,3 +74,14 @@ def described(name: str) -> str:
 def size_bytes(folder: Path) -> int:
     """Of all files there."""
     return sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
+
+
+def server_cpu_s(folder: Path) -> float:
+    """CPU that the server with its data there has used so far, in all of its processes; 0 when there is none."""
+    try:
+        postmaster = (folder / "data" / "postmaster.pid").read_text(encoding="utf-8").split()[0]
+    except FileNotFoundError:
+        return 0.0
+    processes = Path(f"/proc/{postmaster}/task/{postmaster}/children").read_text(encoding="ascii").split()
+    running_ns = sum(int(Path(f"/proc/{each}/schedstat").read_text(encoding="ascii").split()[0]) for each in processes)
+    return running_ns / 1e9

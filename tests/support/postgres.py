@@ -59,6 +59,15 @@ async def empty_database(server: PostgresServer, *, migrated: bool = False) -> s
     return dsn
 
 
+async def count(dsn: str, table: str) -> int:
+    """Rows that are committed, as anyone sees them."""
+    connection = await asyncpg.connect(dsn)
+    rows = await connection.fetchval(f"SELECT count(*) FROM {table}")
+    await connection.close()
+    assert isinstance(rows, int)
+    return rows
+
+
 @contextmanager
 def server_folder() -> Iterator[Path]:
     with tempfile.TemporaryDirectory(prefix="bestex-pg-", dir="/tmp") as folder:  # short: a socket's path has 107 bytes

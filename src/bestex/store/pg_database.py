@@ -47,6 +47,7 @@ _TRANSIENT: tuple[type[Exception], ...] = (
     asyncpg.InternalClientError,  # none of the servers is the primary
 )
 _KEEPS_CONNECTION = (asyncpg.TransactionRollbackError, asyncpg.LockNotAvailableError)
+_ENDS_CONNECTION = ("FATAL", "PANIC")
 _EXHAUSTED = (
     asyncpg.InsufficientResourcesError,
     asyncpg.PostgresSystemError,
@@ -67,6 +68,13 @@ def is_transient(error: Exception) -> bool:
 def is_unavailable(error: Exception) -> bool:
     """Whether the server cannot do it now, and will not within moments: a full disk, too little memory, no access."""
     return isinstance(error, _EXHAUSTED) and not is_transient(error)
+
+
+def keeps_connection(error: BaseException) -> bool:
+    """Whether it leaves the connection usable: the server has refused a statement, and done nothing of it."""
+    if isinstance(error, asyncpg.PostgresError) and not is_transient(error):
+        return error.severity_en not in _ENDS_CONNECTION
+    return isinstance(error, _KEEPS_CONNECTION)
 
 
 def unavailable(error: Exception, *, unknown: bool = False) -> StoreUnavailable:
@@ -169,9 +177,7 @@ class Line:
 
     def after(self, error: BaseException) -> None:
         """Let go of the connection unless the error leaves it usable."""
-        if isinstance(error, asyncpg.PostgresError) and not is_transient(error):
-            return
-        if not isinstance(error, _KEEPS_CONNECTION):
+        if not keeps_connection(error):
             self.drop()
 
     def drop(self) -> None:

@@ -1,65 +1,63 @@
 """Leases, and the rate limit over all workers: both are in the database, which every worker asks."""
 
+from collections.abc import Sequence
+from typing import Any, TypeAlias
+
 import asyncpg
 
 from bestex.ports import Claim as Claimed
-from bestex.ports import Claims, RateLimit
+from bestex.ports import Claims
 from bestex.store import pg_rows, statements
-from bestex.store.operations import Claim, ClaimUnfinal, Renew
+from bestex.store.commit import Operation
+from bestex.store.operations import Claim, ClaimUnfinal, Ping, Renew
+from bestex.store.pg_calls import Calls
+from bestex.types import OrderId
 
 _sql = statements.load("postgres/lease")
-_BEGUN, _PENDING, _UNFINAL = 0, 1, 2
+_TO_FILL = (0, 1)
+_UNFINAL = (2,)
+"""Lanes."""
+
+AnyClaim: TypeAlias = Claim | ClaimUnfinal
 
 
 class Leases:
-    """Gives leases inside one transaction."""
+    """What a batch asks of leases."""
 
-    def __init__(self, connection: asyncpg.Connection) -> None:
-        self._connection = connection
-        self.wrote = False
-        """Whether any lease was given or prolonged."""
+    def __init__(self, operations: Sequence[Operation[Any]]) -> None:
+        self._others = [each for each in operations if isinstance(each, Renew | Ping)]
+        self._claims: list[AnyClaim] = [each for each in operations if isinstance(each, Claim | ClaimUnfinal)]
+        self._places: list[tuple[AnyClaim, int]] = []
 
-    async def claim(self, claim: Claim) -> Claims:
-        """As `Store.claim`."""
-        now_ms, until_ms, rate = claim.now_ms, claim.now_ms + claim.lease_ms, claim.rate
-        count, since_ms = (None, 0) if rate is None else (rate.count, now_ms - rate.window_ms)
-        if rate is not None:
-            await self._connection.execute(_sql["lock_starts"])
-        rows = await self._connection.fetch(
-            _sql["claim"], claim.worker, max(claim.limit, 0), now_ms, until_ms, count, since_ms
-        )
-        claims = self._claimed(rows, claim.worker, until_ms)
-        begun_ms = await self._next_ms(_BEGUN, now_ms)
-        pending_ms = await self._next_ms(_PENDING, now_ms)
-        if rate is not None and pending_ms is not None:
-            pending_ms = await self._after_reopening(pending_ms, rate, since_ms)
-        next_due_ms = min((at_ms for at_ms in (begun_ms, pending_ms) if at_ms is not None), default=None)
-        return Claims(claims, next_due_ms)
+    def call(self, calls: Calls) -> None:
+        """Add what is to be done."""
+        for other in self._others:
+            if isinstance(other, Renew):
+                calls.renew(other)
+            else:
+                calls.beat()
+        for claim in self._claims:
+            place = calls.claim(claim) if isinstance(claim, Claim) else calls.claim_unfinal(claim)
+            self._places.append((claim, place))
 
-    async def claim_unfinal(self, claim: ClaimUnfinal) -> Claims:
-        """As `Store.claim_unfinal`."""
-        until_ms = claim.now_ms + claim.lease_ms
-        rows = await self._connection.fetch(
-            _sql["claim_unfinal"], claim.worker, max(claim.limit, 0), claim.now_ms, until_ms
-        )
-        return Claims(self._claimed(rows, claim.worker, until_ms), await self._next_ms(_UNFINAL, claim.now_ms))
+    def answer(self, answers: asyncpg.Record) -> None:
+        """Tell each claim what it has got."""
+        for claim, place in self._places:
+            found, next_due_ms = answers[place]
+            claim.answer = Claims(_leased(found or (), claim), next_due_ms)
 
-    async def renew(self, renew: Renew) -> None:
-        """As `Store.renew`. The orders must be locked."""
-        await self._connection.execute(_sql["renew"], renew.worker, list(renew.order_ids), renew.lease_until_ms)
-        self.wrote = True
+    async def find(self, connection: asyncpg.Connection, writer: object) -> None:
+        """Tell each claim what it has got, after the answer was lost. `writer`: its latest batch is this one."""
+        told: set[OrderId] = set()
+        for claim in self._claims:
+            lanes = _UNFINAL if isinstance(claim, ClaimUnfinal) else _TO_FILL
+            until_ms = claim.now_ms + claim.lease_ms
+            found = _leased(await connection.fetch(_sql["claimed"], writer, claim.worker, until_ms, lanes), claim)
+            new = [each for each in found if each.order.id not in told]
+            told.update(each.order.id for each in new)
+            claim.answer = Claims(new, claim.now_ms)  # there may be more: the next claim tells
 
-    def _claimed(self, rows: list[asyncpg.Record], worker: str, until_ms: int) -> list[Claimed]:
-        self.wrote = self.wrote or bool(rows)
-        return [Claimed(*pg_rows.claimed(row, worker, until_ms)) for row in rows]
 
-    async def _next_ms(self, lane: int, now_ms: int) -> int | None:
-        found: int | None = await self._connection.fetchval(_sql["next_due"], lane, now_ms)
-        return found
-
-    async def _after_reopening(self, pending_ms: int, rate: RateLimit, since_ms: int) -> int | None:
-        """When a pending order can be begun that is due at `pending_ms`; None: never."""
-        if rate.count < 1:
-            return None
-        start_ms: int | None = await self._connection.fetchval(_sql["reopens"], rate.count, since_ms)
-        return pending_ms if start_ms is None else max(pending_ms, start_ms + rate.window_ms)
+def _leased(rows: Sequence[asyncpg.Record], claim: AnyClaim) -> list[Claimed]:
+    until_ms = claim.now_ms + claim.lease_ms
+    return [Claimed(*pg_rows.claimed(row, claim.worker, until_ms)) for row in rows]

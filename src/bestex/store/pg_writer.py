@@ -1,4 +1,8 @@
-"""Batches of operations, each written in one PostgreSQL transaction, across lost connections and restarts."""
+"""Batches of operations, each written in one PostgreSQL transaction, across lost connections and restarts.
+
+A batch is one statement, as long as all is stored as its operations say. A connection that is lost meanwhile leaves in
+doubt whether it took place: the number of the batch, which it writes as well, tells.
+"""
 
 import logging
 from collections.abc import Sequence
@@ -11,8 +15,9 @@ from bestex.ports import Committed
 from bestex.store import statements
 from bestex.store.commit import Operation
 from bestex.store.operations import Claim
-from bestex.store.pg_batch import Batch
-from bestex.store.pg_database import Line, Outage, is_transient, is_unavailable, unavailable
+from bestex.store.pg_batch import Batch, Unexpected
+from bestex.store.pg_calls import is_unexpected
+from bestex.store.pg_database import Line, Outage, is_transient, is_unavailable, keeps_connection, unavailable
 from bestex.store.pg_upkeep import Upkeep
 
 _log = logging.getLogger(__name__)
@@ -22,8 +27,10 @@ _sql = statements.load("postgres/write")
 class _InDoubt(Exception):
     """The connection was lost during a commit: it may have taken place."""
 
-    def __init__(self, events: list[Committed]) -> None:
-        self.events = events
+    def __init__(self, batch: Batch, *, answered: bool) -> None:
+        """`answered`: whether each operation has its answer."""
+        self.batch = batch
+        self.answered = answered
 
 
 class Writer:
@@ -71,9 +78,13 @@ class Writer:
         while True:
             try:
                 connection = await self._line.connected()
-                if doubt is not None and await connection.fetchval(_sql["latest_batch"], self._id) == self._number:
-                    return doubt.events
-                doubt = None
+                if doubt is not None and await connection.fetchval(_sql["settle"], self._id, self._number):
+                    if not doubt.answered:
+                        await doubt.batch.find(connection)
+                    self._outage.over()
+                    return doubt.batch.events
+                if doubt is not None:
+                    doubt, self._number = None, self._number + 1  # the number that settling has written
                 events = await self._transact(connection, operations)
             except _InDoubt as in_doubt:
                 doubt = in_doubt
@@ -93,14 +104,36 @@ class Writer:
                 return events
 
     async def _transact(self, connection: asyncpg.Connection, operations: list[Operation[Any]]) -> list[Committed]:
+        self._number += 1
+        batch = Batch(connection, self._id, self._number, operations)
+        try:
+            batch.expect()
+            return await self._at_once(batch)
+        except Exception as error:
+            if not isinstance(error, Unexpected) and not is_unexpected(error):
+                raise
+        return await self._with_a_look(connection, Batch(connection, self._id, self._number, operations))
+
+    async def _at_once(self, batch: Batch) -> list[Committed]:
+        """In one statement, which is a transaction by itself."""
+        try:
+            await batch.write()
+        except Exception as error:
+            if keeps_connection(error):  # the server has said that it rolled back
+                raise
+            self._line.drop()
+            raise _InDoubt(batch, answered=False) from error
+        except BaseException:
+            self._line.drop()
+            raise
+        return batch.events
+
+    async def _with_a_look(self, connection: asyncpg.Connection, batch: Batch) -> list[Committed]:
         transaction = connection.transaction()
         await transaction.start()
         try:
-            batch = Batch(connection, self._id, operations)
-            events = await batch.run()
-            if batch.wrote:
-                self._number += 1
-                await connection.execute(_sql["beat"], self._id, self._number)
+            await batch.look()
+            wrote = await batch.write()
         except asyncpg.PostgresError:
             if not connection.is_closed():
                 await transaction.rollback()
@@ -108,15 +141,15 @@ class Writer:
         except BaseException:
             self._line.drop()  # what it was about to say is unknown: the server rolls back
             raise
-        if not batch.wrote:
+        if not wrote:
             await transaction.rollback()
-            return events
+            return batch.events
         try:
             await transaction.commit()
         except Exception as error:
             self._line.drop()
-            raise _InDoubt(events) from error
-        return events
+            raise _InDoubt(batch, answered=True) from error
+        return batch.events
 
     def _note(self, operations: Sequence[Operation[Any]]) -> None:
         for operation in operations:

@@ -1,26 +1,24 @@
 """The store on PostgreSQL: any number of processes, one database. Read `pg_writer.py` for what happens to a batch."""
 
-import logging
 import re
-from base64 import urlsafe_b64decode, urlsafe_b64encode
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import asyncpg
 
-from bestex.errors import Conflict, OrderNotFound, StoreUnavailable
+from bestex.errors import OrderNotFound, StoreUnavailable
 from bestex.orders.attempt import Attempt
 from bestex.orders.events import Event
 from bestex.orders.order import IdempotencyKeys, Order
 from bestex.orders.status import Status
 from bestex.ports import Acceptance, Change, Claims, Clock, Committed, OrderPage, QueueStats, RateLimit
-from bestex.store import pg_rows, statements
+from bestex.store import cursors, pg_rows, statements
 from bestex.store.commit import Operation, failed
+from bestex.store.news import News
 from bestex.store.operations import Accept, Claim, ClaimUnfinal, Ping, Record, Renew
 from bestex.store.pg_session import Session
 from bestex.types import OrderId
 
-_log = logging.getLogger(__name__)
 _sql = statements.load("postgres/read")
 _NEWEST = "ffffffff-ffff-ffff-ffff-ffffffffffff"
 _UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
@@ -54,15 +52,12 @@ class PostgresStore:
             raise ValueError(f"retain_days is {retain_days}, must be at least 1")
         self._dsn = dsn
         self._clock = clock
-        self._on_batch = on_batch
         self._retry_for_s = retry_for_s
         self._answer_s = answer_s
         self._retain_days = retain_days
         self._readers = readers
-        self._listeners: list[Callable[[Sequence[Committed]], None]] = []
+        self._news = News(on_batch)
         self._session: Session | None = None
-        self.refused = 0
-        """Writes that ended in an error, whether anyone waited for them or not."""
 
     async def open(self) -> None:
         """Connect and migrate. What a process left claimed that died is taken over when its leases have ended.
@@ -70,7 +65,7 @@ class PostgresStore:
         Raises StoreUnavailable, and ConfigError for a server or a schema of another version.
         """
         session = Session(self._dsn, self._clock, self._retry_for_s, self._answer_s, self._retain_days)
-        await session.open(self._readers, self._written)
+        await session.open(self._readers, self._news.written)
         self._session = session
 
     async def close(self) -> None:
@@ -87,7 +82,12 @@ class PostgresStore:
 
     def on_commit(self, listener: Callable[[Sequence[Committed]], None]) -> None:
         """As `Store.on_commit`; of commits of this store."""
-        self._listeners.append(listener)
+        self._news.listeners.append(listener)
+
+    @property
+    def refused(self) -> int:
+        """Writes that ended in an error, whether anyone waited for them or not."""
+        return self._news.refused
 
     # --- writes -------------------------------------------------------------------------------------------------------
 
@@ -182,34 +182,16 @@ class PostgresStore:
             return failed(StoreUnavailable("the store is not open"))
         return self._session.writes.submit(operation)
 
-    def _written(self, batch: list[Operation[Any]], events: list[Committed], seconds: float) -> None:
-        """A batch has been written, and whoever asked has the answer."""
-        errors = [each.answer for each in batch if isinstance(each.answer, Exception)]
-        self.refused += len(errors)
-        others = [error for error in errors if not isinstance(error, Conflict)]
-        if others:
-            _log.error("%d writes failed; the first: %s", len(others), others[0], exc_info=others[0])
-        for listener in self._listeners if events else ():
-            try:
-                listener(events)
-            except Exception:  # noqa: BLE001 - one listener must not keep the news from the others
-                _log.exception("a listener to commits failed")
-        if self._on_batch is not None:
-            self._on_batch(len(batch), seconds)
-
 
 def _encode_cursor(order_id: OrderId) -> str:
     """The place after this order."""
-    return urlsafe_b64encode(bytes.fromhex(order_id.replace("-", ""))).decode().rstrip("=")
+    return cursors.encode(bytes.fromhex(order_id.replace("-", "")))
 
 
-def _decode_cursor(cursor: str) -> str:
+def _decode_cursor(cursor: str) -> OrderId:
     """The inverse of `_encode_cursor`. Raises ValueError for a text that is not ours."""
-    try:
-        text = urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)).hex()
-    except ValueError as error:
-        raise ValueError(f"{cursor!r} is not a cursor of this server") from error
+    text = cursors.decode(cursor).hex()
     order_id = OrderId(f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}")
-    if _UUID.fullmatch(order_id) is None or _encode_cursor(order_id) != cursor:
-        raise ValueError(f"{cursor!r} is not a cursor of this server")
+    if _UUID.fullmatch(order_id) is None:
+        raise cursors.refused(cursor)
     return order_id

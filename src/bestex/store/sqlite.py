@@ -1,25 +1,24 @@
 """The store on SQLite: one process, one file. Read `writer.py` for what happens to a batch of writes."""
 
 import asyncio
-import logging
-from base64 import urlsafe_b64decode, urlsafe_b64encode
 from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import Executor
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
-from bestex.errors import Conflict, StoreUnavailable
+from bestex.errors import StoreUnavailable
 from bestex.orders.attempt import Attempt
 from bestex.orders.events import Event
 from bestex.orders.order import IdempotencyKeys, Order
 from bestex.orders.status import Status
 from bestex.ports import Acceptance, Change, Claims, Clock, Committed, OrderPage, QueueStats, RateLimit
+from bestex.store import cursors
 from bestex.store.commit import Operation, failed
+from bestex.store.news import News
 from bestex.store.operations import Accept, Claim, ClaimUnfinal, Ping, ReadEvents, ReadOrder, Record, Renew
 from bestex.store.session import Session
 from bestex.types import OrderId
 
-_log = logging.getLogger(__name__)
 _NEWEST = 2**63 - 1
 _ENDS = frozenset({Status.CONFIRMED, Status.FAILED, Status.CANCELED, Status.EXPIRED})
 """An order can be terminal in these."""
@@ -46,19 +45,16 @@ class SqliteStore:
         """
         self._path = path
         self._clock = clock
-        self._on_batch = on_batch
         self._executors = write_executor, read_executor
         self._vfs = vfs
-        self._listeners: list[Callable[[Sequence[Committed]], None]] = []
+        self._news = News(on_batch)
         self._session: Session | None = None
         self._opening: Session | None = None
-        self.refused = 0
-        """Writes that ended in an error, whether anyone waited for them or not."""
 
     async def open(self) -> None:
         """As `Store.open`. Raises StoreUnavailable, and ConfigError for a database of another version."""
         session = self._opening = Session(self._path, self._vfs, *self._executors)
-        await session.open(self._clock.monotonic_s, self._written)
+        await session.open(self._clock.monotonic_s, self._news.written)
         self._session, self._opening = session, None
 
     async def close(self) -> None:
@@ -75,7 +71,12 @@ class SqliteStore:
 
     def on_commit(self, listener: Callable[[Sequence[Committed]], None]) -> None:
         """As `Store.on_commit`."""
-        self._listeners.append(listener)
+        self._news.listeners.append(listener)
+
+    @property
+    def refused(self) -> int:
+        """Writes that ended in an error, whether anyone waited for them or not."""
+        return self._news.refused
 
     # --- writes -------------------------------------------------------------------------------------------------------
 
@@ -172,42 +173,16 @@ class SqliteStore:
             return failed(StoreUnavailable("the store is not open"))
         return self._session.writes.submit(operation)
 
-    def _written(self, batch: list[Operation[Any]], events: list[Committed], seconds: float) -> None:
-        """A batch has been written, and whoever asked has the answer."""
-        self._report([each.answer for each in batch if isinstance(each.answer, Exception)])
-        if events:
-            for listener in self._listeners:
-                try:
-                    listener(events)
-                except Exception:  # noqa: BLE001 - one listener must not keep the news from the others
-                    _log.exception("a listener to commits failed")
-        if self._on_batch is not None:
-            self._on_batch(len(batch), seconds)
-
-    def _report(self, errors: Sequence[Exception]) -> None:
-        """Nobody may wait for a write: its error is told here in any case."""
-        self.refused += len(errors)
-        others = []
-        for error in errors:
-            if isinstance(error, Conflict):
-                _log.info("a write was refused: %s", error)
-            else:
-                others.append(error)
-        if others:
-            _log.error("%d writes failed; the first: %s", len(others), others[0], exc_info=others[0])
-
 
 def _encode_cursor(number: int) -> str:
     """The place after the order with this number."""
-    return urlsafe_b64encode(str(number).encode()).decode().rstrip("=")
+    return cursors.encode(str(number).encode())
 
 
 def _decode_cursor(cursor: str) -> int:
     """The inverse of `_encode_cursor`. Raises ValueError for a text that is not ours."""
-    try:
-        number = int(urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)))
-    except ValueError as error:
-        raise ValueError(f"{cursor!r} is not a cursor of this server") from error
+    place = cursors.decode(cursor)
+    number = int(place) if place.isdigit() else 0
     if not 0 < number <= _NEWEST or _encode_cursor(number) != cursor:
-        raise ValueError(f"{cursor!r} is not a cursor of this server")
+        raise cursors.refused(cursor)
     return number

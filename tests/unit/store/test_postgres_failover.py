@@ -54,10 +54,24 @@ async def confirm_by_standby(primary: PostgresServer) -> None:
     await connection.close()
 
 
+async def has_database(standby: PostgresServer, name: str) -> None:
+    """What was committed is there, but may be still to be replayed."""
+    async with asyncio.timeout(LONG_S):
+        while True:
+            try:
+                connection = await asyncpg.connect(standby.dsn(name))
+            except asyncpg.InvalidCatalogNameError:
+                await asyncio.sleep(0.01)
+            else:
+                await connection.close()
+                return
+
+
 async def test_failing_over_under_load(servers: tuple[PostgresServer, PostgresServer]) -> None:
     primary, standby = servers
     dsn = await primary.create_database()
     await confirm_by_standby(primary)
+    await has_database(standby, urlsplit(dsn).path.strip("/"))
     both = f"{dsn},{standby.socket.parent}"
     store = PostgresStore(both, clock=SystemClock(), retry_for_s=2 * LONG_S)
     await store.open()

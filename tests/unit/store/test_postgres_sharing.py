@@ -4,19 +4,18 @@ import asyncio
 from collections.abc import AsyncIterator, Iterator
 
 import asyncpg
-import msgspec
 import pytest
 from deploy.local.postgres import PostgresServer
 
-from bestex.errors import ConfigError, Conflict, IdempotencyMismatch, StaleVersion, StoreUnavailable
+from bestex.errors import Conflict, IdempotencyMismatch, StaleVersion, StoreUnavailable
+from bestex.orders.attempt import AttemptState
 from bestex.orders.order import Order
 from bestex.orders.status import Status
 from bestex.ports import Claims, RateLimit
 from bestex.runtime import SystemClock
-from bestex.store.pg_migrate import Migration, known_migrations, migrate
 from bestex.store.postgres import PostgresStore
-from bestex.types import OrderId
-from tests.support.orders import NOW_MS, Life, keys, pending
+from bestex.types import OrderId, Signature
+from tests.support.orders import NOW_MS, Life, attempt, keys, pending
 from tests.support.postgres import empty_database, running_server
 
 LATER_MS = NOW_MS + 10_000
@@ -177,6 +176,21 @@ class TestTogether:
         (again,) = (await claim(stores[1], "b", now_ms=LATER_MS + LEASE_MS)).claims
         assert again.order.lease_epoch == 2
 
+    async def test_what_is_free_and_what_has_expired_are_of_one_limit(self, stores: list[PostgresStore]) -> None:
+        """Of orders that are confirmed and not final."""
+        await place(stores[0], 1, 2, 3)
+        for each in (await claim(stores[0], "w")).claims:
+            life = Life(each.order)
+            made = attempt(life.order)
+            events = [life.routed(), life.built(), life.submitted(), life.confirmed()]
+            await stores[0].record(life.change(*events, attempt=made, release=True))
+        claimed = []
+        end_ms = LATER_MS + LEASE_MS + 1
+        for now_ms, limit in ((LATER_MS, 1), (LATER_MS + 1, 1), (end_ms, 2), (end_ms, 2)):
+            answer = await stores[0].claim_unfinal("f", limit=limit, now_ms=now_ms, lease_ms=LEASE_MS)
+            claimed.append(sorted(each.order.lease_epoch for each in answer.claims))
+        assert claimed == [[2], [2], [2, 3], [3]]
+
 
 class TestBadOperations:
     async def test_what_the_server_cannot_store_fails_alone(self, stores: list[PostgresStore]) -> None:
@@ -206,52 +220,30 @@ class TestBadOperations:
             await stores[1].accept(*pending(1), keys())
         assert (await stores[1].order(order.id)).status is Status.CANCELED
 
+    async def test_another_transaction_in_the_place_of_an_attempt(self, stores: list[PostgresStore]) -> None:
+        await place(stores[0], 1)
+        life = Life((await claim(stores[0], "w")).claims[0].order)
+        first = attempt(life.order)
+        await stores[0].record(life.change(life.routed(), life.built(), life.submitted(), attempt=first))
+        other = attempt(life.order, signature=Signature("z" * 88), state=AttemptState.SENT)
+        with pytest.raises(Conflict, match="another transaction"):
+            await stores[0].record(life.change(attempt=other))
+        assert await stores[0].attempts(life.order.id) == [first]
 
-class TestMigrating:
-    async def test_an_older_program_works_if_the_schema_says_so(self, dsn: str) -> None:
-        connection = await asyncpg.connect(dsn)
-        known = known_migrations()
-        later = Migration(len(known) + 1, "later", f"-- needs: {len(known)}\nCREATE TABLE later ();")
-        await migrate(connection, [*known, later], now_ms=NOW_MS)
-        store = PostgresStore(dsn, clock=SystemClock())
-        await store.open()
-        await place(store, 1)
-        await store.close()
-        breaking = msgspec.structs.replace(
-            later, number=later.number + 1, sql=f"-- needs: {later.number + 1}\nSELECT 1"
+    async def test_what_is_refused_does_not_keep_the_others_from_being_written(
+        self, stores: list[PostgresStore]
+    ) -> None:
+        """A batch that is not as it was expected to be is judged operation by operation."""
+        await place(stores[0], 1, 2)
+        stale, good = [Life(each.order) for each in (await claim(stores[0], "w")).claims]
+        canceled = Life(stale.order)
+        await stores[1].record(canceled.change(canceled.canceled()))
+        answers = await asyncio.gather(
+            stores[0].record(good.change(good.routed())),
+            stores[0].record(stale.change(stale.routed())),
+            stores[0].accept(*pending(3), keys()),
+            claim(stores[0], "w"),
+            return_exceptions=True,
         )
-        await migrate(connection, [*known, later, breaking], now_ms=NOW_MS)
-        await connection.close()
-        with pytest.raises(ConfigError, match="newer"):
-            await store.open()
-
-    async def test_a_migration_that_was_changed(self, dsn: str) -> None:
-        connection = await asyncpg.connect(dsn)
-        await migrate(connection, known_migrations(), now_ms=NOW_MS)
-        changed = [msgspec.structs.replace(each, sql=each.sql + "\n") for each in known_migrations()]
-        with pytest.raises(ConfigError, match="not the one"):
-            await migrate(connection, changed, now_ms=NOW_MS)
-        await connection.close()
-
-    async def test_events_of_a_month_are_in_its_partition(self, dsn: str) -> None:
-        connection = await asyncpg.connect(dsn)
-        await migrate(connection, known_migrations(), now_ms=NOW_MS)  # the first moment of 2026
-        store = PostgresStore(dsn, clock=SystemClock())
-        await store.open()
-        await place(store, 1)
-        await store.close()
-        assert await connection.fetchval("SELECT count(*) FROM order_events_2026_01") == 1
-        assert await connection.fetchval("SELECT to_regclass('order_events_2026_03') IS NOT NULL")
-        assert await connection.fetchval("SELECT count(*) FROM order_events_other") == 0
-        await connection.close()
-
-    async def test_a_month_without_partition_goes_to_the_default_one(self, dsn: str) -> None:
-        store = PostgresStore(dsn, clock=SystemClock())
-        await store.open()
-        (order,) = await place(store, 1)
-        connection = await asyncpg.connect(dsn)
-        await connection.execute("SELECT create_event_partitions($1, 0)", NOW_MS)
-        assert await connection.fetchval("SELECT count(*) FROM order_events_other") == 1
-        await connection.close()
-        assert len(await store.events(order.id)) == 1
-        await store.close()
+        assert [type(answer).__name__ for answer in answers] == ["NoneType", "StaleVersion", "Acceptance", "Claims"]
+        assert await stores[1].order(good.order.id) == good.order
