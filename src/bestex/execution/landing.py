@@ -100,7 +100,7 @@ class Landing:
         return self._clock.monotonic_s() + self._resend_s
 
     async def _wait(self, signature: Signature) -> bool:
-        """Until there may be news; whether a hint of a landing came. Begun with the sending: no hint comes too early."""
+        """Until there may be news; whether a hint of a landing came. It begins with the sending, to miss none."""
         ends_s = self._clock.monotonic_s() + self._status_poll_s
         await self._cluster.wait_landing(signature, self._status_poll_s)
         return self._clock.monotonic_s() < ends_s
