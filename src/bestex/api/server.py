@@ -16,10 +16,10 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 from uvicorn.server import HANDLED_SIGNALS
 
-from bestex.api.outgoing import Joined
 from bestex.api.wire import App
 from bestex.config import Settings
 from bestex.errors import ConfigError
+from bestex.outgoing import Joined
 
 _BACKLOG = 2048
 _KEEP_ALIVE_S = 75

@@ -15,12 +15,14 @@ import socket
 import threading
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, MutableMapping
 from contextlib import ExitStack, asynccontextmanager, contextmanager
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, NamedTuple, TypeAlias, cast
 
 import uvicorn
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.server import HANDLED_SIGNALS
 
 from bestex.errors import ClusterUnavailable, ConfigError
+from bestex.outgoing import Joined
 from bestex.paper import rpc_reading, rpc_transactions
 from bestex.paper.cluster import PaperCluster
 from bestex.paper.rpc_node import Node
@@ -200,7 +202,7 @@ def _config(app: App) -> uvicorn.Config:
         app,
         interface="asgi3",
         lifespan="off",
-        http="httptools",
+        http=_HttpProtocol,
         ws="websockets-sansio",
         ws_per_message_deflate=False,
         ws_max_size=_WS_MESSAGE_BYTES,
@@ -213,6 +215,13 @@ def _config(app: App) -> uvicorn.Config:
         timeout_keep_alive=_KEEP_ALIVE_S,
         timeout_graceful_shutdown=_STOPPING_S,
     )
+
+
+class _HttpProtocol(HttpToolsProtocol):
+    """Uvicorn's `httptools`; the WebSockets that it hands its transport on to are joined as well."""
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(cast(asyncio.Transport, Joined(transport, self.loop)))
 
 
 class _Server(uvicorn.Server):
