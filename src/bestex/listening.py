@@ -1,17 +1,20 @@
 """What all our servers have in common: the socket, how uvicorn is set up, and what a signal does."""
 
+import asyncio
 import signal
 import socket
 import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, cast
 
 import uvicorn
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.server import HANDLED_SIGNALS
 
 from bestex.errors import ConfigError
+from bestex.outgoing import Joined
 
 _BACKLOG = 2048
 _KEEP_ALIVE_S = 75
@@ -51,7 +54,7 @@ def uvicorn_config(app: Callable[..., Any], *, shutdown_s: int, ws_max_size: int
     Requests that are under way have `shutdown_s` when the server stops. No longer message than `ws_max_size` bytes is
     taken over a WebSocket.
     """
-    usual = {"http": "httptools", "ws": "websockets-sansio"}
+    usual: dict[str, Any] = {"http": HttpProtocol, "ws": "websockets-sansio"}
     return uvicorn.Config(
         app,
         interface="asgi3",
@@ -68,6 +71,13 @@ def uvicorn_config(app: Callable[..., Any], *, shutdown_s: int, ws_max_size: int
         timeout_graceful_shutdown=shutdown_s,
         **(usual | more),
     )
+
+
+class HttpProtocol(HttpToolsProtocol):
+    """Uvicorn's `httptools`, with joined writes; so are those of the WebSockets that it hands its transport on to."""
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(cast(asyncio.Transport, Joined(transport, self.loop)))
 
 
 class Server(uvicorn.Server):

@@ -17,13 +17,14 @@ from bestex.execution.retry import failed_transaction, order_error
 from bestex.orders.events import Accepted, Built, Confirmed, Event, Finalized, Routed, Submitted, decode_event
 from bestex.orders.order import OrderType
 from bestex.paper.network import FAST, INSTANT
+from bestex.paper.server import App, Message, Receive, Scope, Send, paper_app
 from bestex.runtime import Engines, Ports, SystemClock, compose
 from bestex.solana.rpc import Market, RpcCluster
 from bestex.solana.signer import KeypairSigner
 from bestex.store.sqlite import SqliteStore
 from tests.support.entropy import SeededEntropy
 from tests.support.paper import ETH, USDC, WALLET, Client, pools_of, swap
-from tests.support.rpc import connected, opened, served_paper
+from tests.support.rpc import connected, opened, served, served_paper
 
 LOSSY = msgspec.structs.replace(
     FAST, slot_s=0.04, drop_probability=0.4, inclusion_probability=0.7, skip_probability=0.1, fork_probability=0.1,
@@ -82,6 +83,47 @@ async def test_orders_from_acceptance_to_finality_over_the_wire(tmp_path: Path) 
         chain.cancel()
         await asyncio.gather(chain, return_exceptions=True)
         assert len(await paper.history()) == 4
+
+
+class Listening:
+    """Passes requests on to a node, and keeps what they ask for."""
+
+    def __init__(self, app: App) -> None:
+        self._app = app
+        self.asked: list[list[str]] = []
+        """The methods of each request; with the number of accounts that are read."""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        async def heard() -> Message:
+            message = await receive()
+            if message["type"] == "http.request":
+                spoken = msgspec.json.decode(message["body"])
+                self.asked.append([self._name(call) for call in (spoken if isinstance(spoken, list) else [spoken])])
+            return message
+
+        await self._app(scope, heard, send)
+
+    def _name(self, call: dict[str, Any]) -> str:
+        read = len(call["params"][0]) if call["method"] == "getMultipleAccounts" else None
+        return call["method"] if read is None else f"accounts: {read}"
+
+
+async def test_an_order_takes_three_requests(tmp_path: Path) -> None:
+    """To simulate, to send, and to look at the landing; none to look into the wallet, which the simulation does."""
+    async with opened(INSTANT) as paper:
+        node = Listening(paper_app(paper, SystemClock()))
+        async with served(node) as address, connected(address) as cluster:
+            chain = asyncio.create_task(paper.run())
+            async with trading(tmp_path, cluster, await cluster.market(), status_poll_s=30.0) as engines:
+                await finished(engines, "USDC", "ETH", "10")
+                node.asked.clear()
+                for _ in range(3):
+                    await finished(engines, "USDC", "ETH", "10")
+            chain.cancel()
+            await asyncio.gather(chain, return_exceptions=True)
+    own = {"simulateTransaction", "sendTransaction", "getSignatureStatuses", "getTransaction", "accounts: 3"}
+    of_orders = [sorted(methods) for methods in node.asked if not own.isdisjoint(methods)]
+    assert of_orders == [["simulateTransaction"], ["sendTransaction"], ["getSignatureStatuses", "getTransaction"]] * 3
 
 
 async def test_orders_through_loss_delay_and_forks_over_the_wire(tmp_path: Path) -> None:

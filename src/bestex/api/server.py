@@ -6,16 +6,13 @@ import socket
 import sys
 from asyncio import AbstractEventLoop, TimerHandle
 from collections.abc import Callable
-from typing import cast
 
 import uvicorn
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 
-from bestex.api.outgoing import Joined
 from bestex.api.wire import App
 from bestex.config import Settings
-from bestex.listening import Server, uvicorn_config
+from bestex.listening import HttpProtocol, Server, uvicorn_config
 
 _PING_S = 20.0
 _HEAD_BYTES = 65_536
@@ -68,14 +65,11 @@ class _Server(Server):
         await super().shutdown(sockets)
 
 
-class _HttpProtocol(HttpToolsProtocol):
-    """Uvicorn's `httptools`, with a bound on the head of a request, which it would gather for as long as it comes."""
+class _HttpProtocol(HttpProtocol):
+    """With a bound on the head of a request, which it would gather for as long as it comes."""
 
     _in_head = True
     _head_bytes = 0
-
-    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        super().connection_made(cast(asyncio.Transport, Joined(transport, self.loop)))
 
     def data_received(self, data: bytes) -> None:
         self._head_bytes += len(data)

@@ -7,6 +7,8 @@ process; above all the signed attempt is on disk before its first send.
 Whatever happens here, at any moment: the store knows the order, and an attempt that may land is in the store.
 """
 
+import asyncio
+
 import msgspec
 import structlog
 
@@ -27,7 +29,7 @@ from bestex.orders.status import Status
 from bestex.ports import Blockhash, Claim, Clock, Cluster, Entropy, Signer, Store
 from bestex.routing.quote import Route
 from bestex.solana.transaction import MAX_COMPUTE_UNITS, fee_lamports
-from bestex.types import Commitment, Mint, Routing, Token
+from bestex.types import Commitment, Mint, Routing, SwapMode, Token
 
 _log = structlog.get_logger(__name__)
 
@@ -137,10 +139,11 @@ class Engine:
 
     async def _sign(self, journal: Journal, route: Route) -> tuple[Attempt, int]:
         """Compose, simulate and sign; with the compute unit limit. Event: built."""
-        blockhash, unit_price = await self._prepare(journal.order, route)
+        pools = sorted({leg.pool.address for leg in route.legs}, key=bytes)
+        blockhash, unit_price = await self._conditions.of(pools)
         composition = self._compose(journal.order, route, blockhash, unit_price)
         _queue(journal, narrate.built(journal.order, composition, blockhash, MAX_COMPUTE_UNITS, unit_price))
-        unit_limit = await self._simulate(composition)
+        unit_limit = await self._simulate(journal.order, route, composition)
         signature, signed = composition.draft.with_compute_unit_limit(unit_limit).sign(self._signer.sign)
         leg = route.biggest
         attempt = Attempt(
@@ -163,15 +166,6 @@ class Engine:
         )
         return attempt, unit_limit
 
-    async def _prepare(self, order: Order, route: Route) -> tuple[Blockhash, int]:
-        """The blockhash, and the priority fee in micro-lamports per compute unit; refuses if the wallet is short."""
-        token_in, _ = self._pair(order)
-        payers = [self._signer.pubkey, self._composer.source_account(token_in)]
-        blockhash, unit_price = await self._conditions.of(sorted({leg.pool.address for leg in route.legs}, key=bytes))
-        funds = await self._cluster.accounts(payers, Commitment.CONFIRMED)
-        check_funds(token_in, route.most_in, *funds.accounts)
-        return blockhash, unit_price
-
     def _compose(self, order: Order, route: Route, blockhash: Blockhash, unit_price: int) -> Composition:
         return self._composer.compose(
             route,
@@ -183,12 +177,28 @@ class Engine:
             unit_price_micro_lamports=unit_price,
         )
 
-    async def _simulate(self, composition: Composition) -> int:
-        """The compute unit limit to set: 1.2 times what the simulation used. Raises as the chain would refuse."""
-        simulation = await self._cluster.simulate(composition.draft.unsigned())
+    async def _simulate(self, order: Order, route: Route, composition: Composition) -> int:
+        """The compute unit limit to set: 1.2 times what the simulation used. Raises as the chain would refuse.
+
+        A simulation that succeeds has spent what the order spends: the wallet is looked into only where it fails, and
+        where an exact output may come to cost more than it does in the simulation.
+        """
+        transaction = composition.draft.unsigned()
+        if order.terms.swap_mode is SwapMode.EXACT_OUT:
+            simulation, _ = await asyncio.gather(self._cluster.simulate(transaction), self._check_funds(order, route))
+        else:
+            simulation = await self._cluster.simulate(transaction)
         if simulation.error is not None:
+            await self._check_funds(order, route)
             raise failed_transaction(simulation.error, landed=False)
         return min(MAX_COMPUTE_UNITS, simulation.units_consumed * 6 // 5)
+
+    async def _check_funds(self, order: Order, route: Route) -> None:
+        """Raise InsufficientFunds if the wallet is short."""
+        token_in, _ = self._pair(order)
+        payers = [self._signer.pubkey, self._composer.source_account(token_in)]
+        funds = await self._cluster.accounts(payers, Commitment.CONFIRMED)
+        check_funds(token_in, route.most_in, *funds.accounts)
 
     # --- land and confirm ---------------------------------------------------------------------------------------------
 

@@ -7,6 +7,7 @@ and that history goes back to where the attempt could first have landed. A silen
 nothing, and the order stays submitted.
 """
 
+import asyncio
 from typing import TypeAlias
 
 import msgspec
@@ -60,6 +61,8 @@ class Landing:
         self._clock = clock
         self._resend_s = resend_s
         self._status_poll_s = status_poll_s
+        self._sure_at_once = True
+        """Whether the last transaction was confirmed by the time that its hint came: the next may be as well."""
 
     async def land(self, attempt: Attempt) -> Outcome:
         """Send the attempt's bytes until the chain has decided."""
@@ -67,12 +70,16 @@ class Landing:
         expired = False
         pause_s = _SETTLING_S
         while True:
-            if not expired and self._clock.monotonic_s() >= next_send_s:
-                await self._send(attempt)
-                next_send_s = self._clock.monotonic_s() + self._resend_s
+            now_s = self._clock.monotonic_s()
+            sends = not expired and now_s >= next_send_s
+            if sends:
+                next_send_s = now_s + self._resend_s
             try:
-                await self._cluster.wait_landing(attempt.signature, self._status_poll_s)
-                outcome, expired = await self._look(attempt)
+                if sends:
+                    next_send_s, hinted = await asyncio.gather(self._send(attempt), self._wait(attempt.signature))
+                else:
+                    hinted = await self._wait(attempt.signature)
+                outcome, expired = await self._look(attempt, hinted=hinted and not expired)
             except Unavailable as error:
                 _log.warning("cluster unavailable, outcome unknown", order_id=attempt.order_id, error=error.message)
                 await self._clock.sleep(self._status_poll_s)
@@ -83,34 +90,54 @@ class Landing:
                 await self._clock.sleep(pause_s)
             pause_s = min(2 * pause_s, self._status_poll_s) if expired else _SETTLING_S
 
-    async def _send(self, attempt: Attempt) -> None:
+    async def _send(self, attempt: Attempt) -> float:
+        """When to send again."""
         try:
             await self._cluster.send(attempt.transaction)
         except Unavailable as error:
             # It may have arrived all the same: only the status tells.
             _log.info("send failed, will look and send again", order_id=attempt.order_id, error=error.message)
+        return self._clock.monotonic_s() + self._resend_s
 
-    async def _look(self, attempt: Attempt) -> tuple[Outcome | None, bool]:
-        """The outcome if there is one, and whether the attempt is too old to be sent again."""
-        status = await self._status(attempt.signature)
+    async def _wait(self, signature: Signature) -> bool:
+        """Until there may be news; whether a hint of a landing came. It begins with the sending, to miss none."""
+        ends_s = self._clock.monotonic_s() + self._status_poll_s
+        await self._cluster.wait_landing(signature, self._status_poll_s)
+        return self._clock.monotonic_s() < ends_s
+
+    async def _look(self, attempt: Attempt, *, hinted: bool) -> tuple[Outcome | None, bool]:
+        """The outcome if there is one, and whether the attempt is in a block or too old: not to be sent again."""
+        status, transaction = await self._status(attempt.signature, hinted=hinted)
         if status is not None:
-            return await self._outcome(attempt.signature, status), True
+            if hinted:
+                self._sure_at_once = status.commitment is not Commitment.PROCESSED
+            return await self._outcome(attempt.signature, status, transaction), True
         height = await self._cluster.height(Commitment.CONFIRMED)
         if height.block_height <= attempt.last_valid_block_height:
             return None, False
         return await self._prove_dead(attempt), True
 
-    async def _status(self, signature: Signature) -> SignatureStatus | None:
-        answer = await self._cluster.statuses([signature], search_history=False)
-        return answer.statuses[0]
+    async def _status(
+        self, signature: Signature, *, hinted: bool
+    ) -> tuple[SignatureStatus | None, LandedTransaction | None]:
+        """The status; with the transaction, in the same moment, where both are likely to be wanted."""
+        asked = self._cluster.statuses([signature], search_history=False)
+        if not hinted or not self._sure_at_once:
+            return (await asked).statuses[0], None
+        answer, transaction = await asyncio.gather(asked, self._cluster.transaction(signature))
+        return answer.statuses[0], transaction
 
-    async def _outcome(self, signature: Signature, status: SignatureStatus) -> Outcome | None:
+    async def _outcome(
+        self, signature: Signature, status: SignatureStatus, transaction: LandedTransaction | None = None
+    ) -> Outcome | None:
+        """What a status decides. `transaction`: as read together with it, if it was."""
         if status.error is not None:
             # Before it is finalized a fork could still let the same bytes succeed.
             return FailedOnChain(status.slot, status.error) if status.commitment is Commitment.FINALIZED else None
         if status.commitment is Commitment.PROCESSED:
             return None
-        transaction = await self._cluster.transaction(signature)
+        if transaction is None or transaction.slot != status.slot:
+            transaction = await self._cluster.transaction(signature)
         if transaction is None or transaction.slot != status.slot:
             return None
         return Landed(transaction, finalized=status.commitment is Commitment.FINALIZED)

@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Callable, Sequence
 from itertools import count
-from typing import Any, TypeAlias, TypeVar
+from typing import Any, NamedTuple, TypeAlias, TypeVar
 
 import msgspec
 import structlog
@@ -28,10 +28,26 @@ _PAUSE_S = 0.5
 """Before the second try where the node does not say how long; doubles."""
 _LONGEST_PAUSE_S = 60.0
 
+_COMPANIONS = {
+    "getSignatureStatuses": "of a landing",
+    "getTransaction": "of a landing",
+    "getLatestBlockhash": "of conditions",
+    "getRecentPrioritizationFees": "of conditions",
+}
+"""Methods that are called for one purpose at one moment, and take about as long: they share requests. No other waits
+for the answer to something else, least of all a transaction that is sent."""
+_TURNS = 2
+"""Of the event loop, that a call has been on its way whose questions were gathered before."""
+
 _encode = msgspec.json.Encoder().encode
 _one = msgspec.json.Decoder(Answer)
 _many = msgspec.json.Decoder(list[Answer])
 _log = structlog.get_logger(__name__)
+
+
+class _Asked(NamedTuple):
+    method: str
+    params: Sequence[Any]
 
 
 class RpcCalls:
@@ -47,22 +63,22 @@ class RpcCalls:
         self._http = HttpPosts(url, clock, timeout_s=timeout_s, max_connections=max_connections)
         self._ids = count(1)
         self._decoders: dict[Any, msgspec.json.Decoder[Any]] = {}
-        self._methods: dict[str, Gathering[Sequence[Any], _Result]] = {}
+        self._gathered: dict[str, Gathering[_Asked, _Result]] = {}
         self._takes_batches = True
         self._not_before_s: dict[str, float] = {}
         """By method, as nodes count: when it may be called again."""
 
     async def close(self) -> None:
         """Close all connections."""
-        for calls in self._methods.values():
+        for calls in self._gathered.values():
             await calls.close()
         await self._http.close()
 
     async def call(self, wanted: type[T], method: str, *params: Any, patient: bool = True) -> T:
         """Call a method. Raises ClusterUnavailable, RequestRefused, RateLimited (context `retry_after_s`, if told).
 
-        Calls of one method that begin in the same turn of the event loop share a request. One that is `patient` tries
-        again, as far as its time allows, when the node asks it to come later.
+        Calls of one method, or of companions, that begin in the same turn of the event loop share a request. One that
+        is `patient` tries again, as far as its time allows, when the node asks it to come later.
         """
         began_s, failure = self._clock.monotonic_s(), None
         try:
@@ -116,34 +132,37 @@ class RpcCalls:
         return waited
 
     async def _answer(self, method: str, params: Sequence[Any]) -> _Result:
-        calls = self._methods.get(method)
+        purpose = _COMPANIONS.get(method, method)
+        calls = self._gathered.get(purpose)
         if calls is None:
+            turns = 0 if purpose is method else _TURNS
+            calls = Gathering(self._post, most=_MOST_TOGETHER, timeout_s=self._timeout_s, turns=turns)
+            self._gathered[purpose] = calls
+        return await calls.answer(_Asked(method, params))
 
-            async def post(asked: list[Sequence[Any]]) -> Sequence[_Result | Exception]:
-                return await self._post(method, asked)
-
-            calls = self._methods[method] = Gathering(post, most=_MOST_TOGETHER, timeout_s=self._timeout_s)
-        return await calls.answer(params)
-
-    async def _post(self, method: str, asked: list[Sequence[Any]]) -> Sequence[_Result | Exception]:
-        """The answers to calls of one method. Raises RequestRefused when the node does not take them together."""
+    async def _post(self, asked: list[_Asked]) -> Sequence[_Result | Exception]:
+        """The answers to calls. Raises RequestRefused when the node does not take them together."""
+        methods = ", ".join({each.method: None for each in asked})
         if len(asked) > 1 and not self._takes_batches:
-            raise RequestRefused(f"{method}: the node takes no batches")
+            raise RequestRefused(f"{methods}: the node takes no batches")
         numbers = [next(self._ids) for _ in asked]
         requests = [
             {"jsonrpc": "2.0", "id": number, "method": method, "params": params}
-            for number, params in zip(numbers, asked, strict=True)
+            for number, (method, params) in zip(numbers, asked, strict=True)
         ]
         try:
             reply = await self._http.post(_encode(requests if len(asked) > 1 else requests[0]))
         except NoReply as error:
-            raise ClusterUnavailable(f"{method}: {error}") from error
+            raise ClusterUnavailable(f"{methods}: {error}") from error
         if reply.status == _TOO_MANY_REQUESTS:
-            raise _rate_limited(method, reply.retry_after_s)
+            raise _rate_limited(methods, reply.retry_after_s)
         if len(asked) == 1:
-            return [_result(method, numbers[0], reply, _read(method, reply))]
-        answers = self._read_batch(method, reply)
-        return [_result(method, number, reply, answers.get(number)) for number in numbers]
+            return [_result(methods, numbers[0], reply, _read(methods, reply))]
+        answers = self._read_batch(methods, reply)
+        return [
+            _result(method, number, reply, answers.get(number))
+            for number, (method, _) in zip(numbers, asked, strict=True)
+        ]
 
     def _read_batch(self, method: str, reply: Reply) -> dict[object, Answer]:
         try:

@@ -8,13 +8,14 @@ import contextlib
 from collections import defaultdict, deque
 from collections.abc import Sequence
 from itertools import count
-from typing import Any
+from typing import Any, cast
 
 import msgspec
 import structlog
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import InvalidURI, WebSocketException
 
+from bestex.outgoing import Joined
 from bestex.ports import Clock
 from bestex.types import Signature
 
@@ -22,6 +23,14 @@ _RECONNECT_S = 1.0
 _MAX_MESSAGE_BYTES = 1_048_576
 _encode = msgspec.json.Encoder().encode
 _log = structlog.get_logger(__name__)
+
+
+class _Connection(ClientConnection):
+    """Whoever waits since the same turn is subscribed with one write."""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        joined = Joined(cast(asyncio.Transport, transport), asyncio.get_running_loop())
+        super().connection_made(cast(asyncio.BaseTransport, joined))
 
 
 class LandingFeed:
@@ -101,7 +110,12 @@ class LandingFeed:
         """One connection, from its opening to its end."""
         try:
             async with connect(
-                self._url, open_timeout=self._timeout_s, close_timeout=1.0, max_size=_MAX_MESSAGE_BYTES, proxy=None
+                self._url,
+                open_timeout=self._timeout_s,
+                close_timeout=1.0,
+                max_size=_MAX_MESSAGE_BYTES,
+                proxy=None,
+                create_connection=_Connection,
             ) as connection:
                 self._connection = connection
                 for signature in self._waiters:

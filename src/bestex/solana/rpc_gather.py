@@ -19,19 +19,27 @@ class _Waiting(NamedTuple, Generic[Q, A]):
 
 
 class Gathering(Generic[Q, A]):
-    """Nobody waits for company, and no answer is older than its question."""
+    """Nobody waits for company longer than that, and no answer is older than its question."""
 
     def __init__(
-        self, ask: Ask[Q, A], *, most: int, size: Callable[[Q], int] = lambda _: 1, timeout_s: float | None = None
+        self,
+        ask: Ask[Q, A],
+        *,
+        most: int,
+        size: Callable[[Q], int] = lambda _: 1,
+        timeout_s: float | None = None,
+        turns: int = 0,
     ) -> None:
         """Questions are asked together as long as their sizes add up to `most` at most.
 
-        Without an answer after `timeout_s` those who asked get a TimeoutError: one timer for all of them.
+        Without an answer after `timeout_s` those who asked get a TimeoutError: one timer for all of them. The first
+        question waits `turns` more turns of the event loop, for those that come by way of another gathering.
         """
         self._ask = ask
         self._most = most
         self._size = size
         self._timeout_s = timeout_s
+        self._turns = turns
         self._waiting: list[_Waiting[Q, A]] = []
         self._asking: set[asyncio.Task[None]] = set()
 
@@ -40,7 +48,7 @@ class Gathering(Generic[Q, A]):
         loop = asyncio.get_running_loop()
         answer: asyncio.Future[A] = loop.create_future()
         if not self._waiting:
-            loop.call_soon(self._begin)
+            loop.call_soon(self._begin, self._turns)
         self._waiting.append(_Waiting(question, answer))
         return await answer
 
@@ -50,7 +58,10 @@ class Gathering(Generic[Q, A]):
             task.cancel()
         await asyncio.gather(*self._asking, return_exceptions=True)
 
-    def _begin(self) -> None:
+    def _begin(self, turns: int) -> None:
+        if turns:
+            asyncio.get_running_loop().call_soon(self._begin, turns - 1)
+            return
         waiting, self._waiting = self._waiting, []
         ends_s = None if self._timeout_s is None else asyncio.get_running_loop().time() + self._timeout_s
         for group in self._packed(each for each in waiting if not each.answer.done()):

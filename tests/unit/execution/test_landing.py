@@ -1,13 +1,13 @@
 """Landing: the same bytes again and again, the status as truth, dead only by proof."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 
 import pytest
 
 from bestex.execution.landing import Dead, FailedOnChain, Landed, Landing
 from bestex.orders.attempt import Attempt, AttemptState
-from bestex.ports import Height, LandedTransaction, SignatureStatus, TransactionError
+from bestex.ports import Height, LandedTransaction, SignatureStatus, StatusesAt, TransactionError
 from bestex.types import Commitment, OrderId, Signature
 from tests.support.clock import VirtualClock
 from tests.support.cluster import ScriptedCluster
@@ -111,6 +111,93 @@ async def test_a_landed_transaction_is_not_asked_for_without_a_pause(
     cluster.status = status(101, Commitment.PROCESSED)
     assert isinstance(await landing.land(ATTEMPT), Landed)
     assert clock.monotonic_s() <= 3.5
+
+
+class Asked:
+    """What a cluster is asked for after a hint that comes at once; nothing is answered before all is asked."""
+
+    def __init__(self, cluster: ScriptedCluster, monkeypatch: pytest.MonkeyPatch) -> None:
+        self._statuses, self._transaction = cluster.statuses, cluster.transaction
+        self.calls: list[str] = []
+        for name in ("wait_landing", "statuses", "transaction"):
+            monkeypatch.setattr(cluster, name, getattr(self, name))
+
+    async def wait_landing(self, signature: Signature, timeout_s: float) -> None:
+        self.calls.append("hint")
+
+    async def statuses(self, signatures: Sequence[Signature], *, search_history: bool) -> StatusesAt:
+        self.calls.append("status")
+        await asyncio.sleep(0)
+        self.calls.append("answer")
+        return await self._statuses(signatures, search_history=search_history)
+
+    async def transaction(self, signature: Signature) -> LandedTransaction | None:
+        self.calls.append("transaction")
+        return await self._transaction(signature)
+
+
+async def test_a_hint_is_followed_by_one_look_at_all_that_decides(
+    landing: Landing, cluster: ScriptedCluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cluster.status, cluster.landed = status(101, Commitment.CONFIRMED), landed_at(101)
+    asked = Asked(cluster, monkeypatch)
+    assert await landing.land(ATTEMPT) == Landed(landed_at(101), finalized=False)
+    assert asked.calls == ["hint", "status", "transaction", "answer"]
+
+
+async def test_where_hints_come_before_a_landing_is_sure_the_transaction_is_asked_for_when_it_is(
+    landing: Landing, cluster: ScriptedCluster, clock: VirtualClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = Asked(cluster, monkeypatch)
+
+    async def land(before: Commitment) -> list[str]:
+        asked.calls.clear()
+        cluster.status, cluster.landed = status(101, before), landed_at(101)
+        landed = asyncio.create_task(landing.land(ATTEMPT))
+        await clock.sleep(0.05)
+        cluster.status = status(101, Commitment.CONFIRMED)
+        assert isinstance(await landed, Landed)
+        return [call for call in asked.calls if call not in {"hint", "answer"}]
+
+    assert await land(Commitment.PROCESSED) == ["status", "transaction", "status", "transaction"]
+    for _ in range(2):
+        assert await land(Commitment.PROCESSED) == ["status", "status", "transaction"]
+    assert await land(Commitment.CONFIRMED) == ["status", "transaction"]
+
+
+async def test_a_transaction_that_was_read_in_another_slot_than_the_status_is_asked_for_again(
+    landing: Landing, cluster: ScriptedCluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A fork came in between."""
+    cluster.status = status(101, Commitment.CONFIRMED)
+    answers = [landed_at(99), None, landed_at(101)]
+
+    async def transaction(signature: Signature) -> LandedTransaction | None:
+        return answers.pop(0)
+
+    monkeypatch.setattr(cluster, "transaction", transaction)
+    Asked(cluster, monkeypatch)
+    assert await landing.land(ATTEMPT) == Landed(landed_at(101), finalized=False)
+    assert not answers
+
+
+async def test_the_wait_begins_with_the_sending(
+    landing: Landing, cluster: ScriptedCluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A hint that comes before the answer to the sending is not missed."""
+    hint = asyncio.Event()
+
+    async def send(transaction: bytes) -> None:
+        await hint.wait()
+
+    async def wait_landing(signature: Signature, timeout_s: float) -> None:
+        cluster.status, cluster.landed = status(101, Commitment.CONFIRMED), landed_at(101)
+        hint.set()
+
+    monkeypatch.setattr(cluster, "send", send)
+    monkeypatch.setattr(cluster, "wait_landing", wait_landing)
+    async with asyncio.timeout(5.0):
+        assert isinstance(await landing.land(ATTEMPT), Landed)
 
 
 async def test_a_failure_on_chain_counts_once_it_is_finalized(

@@ -7,11 +7,11 @@ import pytest
 
 from bestex.errors import InvalidOrder, NoRoute
 from bestex.execution.intake import OrderRequest
-from bestex.orders.events import Built, Confirmed, Event, Failed, Retrying, Routed
+from bestex.orders.events import Built, Confirmed, Event, Failed, Retrying, Routed, Submitted
 from bestex.orders.order import Order, OrderType
 from bestex.orders.status import Status
 from bestex.paper.assets import ASSETS
-from bestex.types import Mint, Routing, SwapMode
+from bestex.types import Account, Mint, Routing, SwapMode
 from tests.support.paper import ETH, USDC, WALLET, Client, ata, balance, create_ata, lamports, pool_at, pools_of, swap
 from tests.support.world import Incarnation, World, go_on, request, world
 
@@ -226,3 +226,20 @@ async def test_after_a_pool_has_moved_no_path_is_tried_again_beside_pools_of_the
         assert event(events, Retrying).error.code == "SLIPPAGE_EXCEEDED"
         assert routed[1].kind in {"single", "split"}
         assert order.status is Status.CONFIRMED
+
+
+async def test_an_exact_output_that_may_cost_more_than_the_wallet_holds_is_not_signed(tmp_path: Path) -> None:
+    """It would do now: the simulation succeeds."""
+    async with world(tmp_path) as chain:
+        engine = await chain.incarnation().start()
+        purse = ata(USDC)
+        account = chain.paper.validator.chain.state.get(purse)
+        assert account is not None
+        data = account.data[:64] + (110 * 10**6).to_bytes(8, "little") + account.data[72:]
+        await chain.paper.validator.amend({purse: Account(account.owner, account.lamports, data)})
+        now, _ = await done(chain, engine, exact_out("USDC", "SOL", "0.06", slippage_bps=1_000))
+        assert now.status is Status.CONFIRMED
+        order, events = await done(chain, engine, exact_out("USDC", "SOL", "0.6", slippage_bps=1_000))
+        assert not any(isinstance(each, Submitted) for each in events)
+        assert order.status is Status.FAILED
+        assert event(events, Failed).error.code == "INSUFFICIENT_FUNDS"

@@ -3,7 +3,7 @@
 import asyncio
 from typing import Any, cast
 
-from bestex.api.outgoing import Joined
+from bestex.outgoing import Joined
 
 
 class Written:
