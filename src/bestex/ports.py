@@ -72,6 +72,8 @@ class Change(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """Inserted, or updated by (order_id, number)."""
     release: bool = False
     """Give up the lease: any worker may claim the order at `order.due_at_ms`."""
+    patient: bool = False
+    """Nobody waits for it: it may be written some milliseconds later, together with what comes then."""
 
 
 class RateLimit(msgspec.Struct, frozen=True, gc=False):

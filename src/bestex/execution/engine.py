@@ -126,7 +126,7 @@ class Engine:
             ),
             max_in_amount=terms.max_in_amount,
         )
-        _queue(journal, narrate.routed(journal.order, route))
+        journal.note(narrate.routed(journal.order, route))
         return route
 
     # --- build and submit ---------------------------------------------------------------------------------------------
@@ -142,7 +142,7 @@ class Engine:
         pools = sorted({leg.pool.address for leg in route.legs}, key=bytes)
         blockhash, unit_price = await self._conditions.of(pools)
         composition = self._compose(journal.order, route, blockhash, unit_price)
-        _queue(journal, narrate.built(journal.order, composition, blockhash, MAX_COMPUTE_UNITS, unit_price))
+        journal.note(narrate.built(journal.order, composition, blockhash, MAX_COMPUTE_UNITS, unit_price))
         unit_limit = await self._simulate(journal.order, route, composition)
         signature, signed = composition.draft.with_compute_unit_limit(unit_limit).sign(self._signer.sign)
         leg = route.biggest
@@ -257,8 +257,3 @@ class Engine:
     def _pair(self, order: Order) -> tuple[Token, Token]:
         terms = order.terms
         return self._tokens.find(terms.in_mint), self._tokens.find(terms.out_mint)
-
-
-def _queue(journal: Journal, maker: EventMaker) -> None:
-    """Write without waiting: should it fail, the awaited write of the attempt fails too, and nothing is sent."""
-    journal.write(maker)

@@ -27,6 +27,13 @@ class Journal:
         self._store = store
         self._clock = clock
 
+    def note(self, maker: EventMaker) -> None:
+        """Have an event written, and wait for nothing.
+
+        It goes along with the next write at the latest; should it fail, that one fails too.
+        """
+        self._record(maker, patient=True)
+
     def write(
         self, *makers: EventMaker, attempt: Attempt | None = None, release: bool = False, due_at_ms: int | None = None
     ) -> Awaitable[None]:
@@ -34,6 +41,16 @@ class Journal:
 
         Raises StaleVersion, when awaited, if the order was claimed or changed by somebody else.
         """
+        return self._record(*makers, attempt=attempt, release=release, due_at_ms=due_at_ms)
+
+    def _record(
+        self,
+        *makers: EventMaker,
+        attempt: Attempt | None = None,
+        release: bool = False,
+        due_at_ms: int | None = None,
+        patient: bool = False,
+    ) -> Awaitable[None]:
         order, events = self.order, []
         at = utc(self._clock.now_ms())
         for maker in makers:
@@ -43,7 +60,8 @@ class Journal:
         if due_at_ms is not None:
             order = msgspec.structs.replace(order, due_at_ms=due_at_ms)
         self.order = order
-        return self._store.record(Change(order=order, events=tuple(events), attempt=attempt, release=release))
+        change = Change(order=order, events=tuple(events), attempt=attempt, release=release, patient=patient)
+        return self._store.record(change)
 
     async def settle(
         self,

@@ -109,7 +109,7 @@ class Worker:
         for claim in answer.claims:
             self._start(claim, [allowed.slots.pop()] if allowed.slots else [])
         await self._allowance.settle(allowed, answer.claims)
-        if not answer.claims:
+        if len(answer.claims) < max(allowed.limit, 1):
             await self._wait(allowed, answer.next_due_ms)
 
     async def _claim(self, allowed: Allowed) -> Claims:

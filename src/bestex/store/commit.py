@@ -15,6 +15,9 @@ from bestex.errors import StoreUnavailable
 
 _log = logging.getLogger(__name__)
 
+_COMPANY_S = 0.005
+"""How long an operation that nobody waits for waits for others to share its batch."""
+
 Answer = TypeVar("Answer")
 News = TypeVar("News")
 Returned = TypeVar("Returned")
@@ -57,22 +60,30 @@ class Batcher(Generic[News]):
         self._queue: list[Operation[Any]] = []
         self._batch: list[Operation[Any]] = []
         self._draining: asyncio.Task[None] | None = None
+        self._pressing = False
+        """Whether anything in the queue is waited for."""
+        self._timer: asyncio.TimerHandle | None = None
         self._closed = False
 
-    def submit(self, operation: Operation[Answer]) -> asyncio.Future[Answer]:
-        """Put the operation into the next batch. When closed, the answer is StoreUnavailable."""
+    def submit(self, operation: Operation[Answer], *, patient: bool = False) -> asyncio.Future[Answer]:
+        """Put the operation into the next batch. When closed, the answer is StoreUnavailable.
+
+        One that is `patient` waits a few milliseconds for others, unless a batch begins before that.
+        """
         if self._closed:
             return failed(StoreUnavailable("the store is closed"))
         operation.future = future = self._loop.create_future()
         self._queue.append(operation)
+        self._pressing = self._pressing or not patient
         if self._draining is None:
-            self._draining = self._loop.create_task(self._drain(), context=self._context)
-            self._draining.add_done_callback(self._stopped)
+            self._begin_when_due()
         return future
 
     async def close(self) -> None:
         """Take nothing more, and finish what was taken."""
-        self._closed = True
+        self._closed = self._pressing = True
+        if self._draining is None and self._queue:
+            self._begin()
         if self._draining is not None:
             await asyncio.wait({self._draining})
 
@@ -81,20 +92,45 @@ class Batcher(Generic[News]):
         self._closed = True
         if self._draining is not None:
             self._draining.cancel()
+        else:
+            self._give_up()
+
+    def _begin_when_due(self) -> None:
+        if self._pressing:
+            self._begin()
+        elif self._timer is None:
+            self._timer = self._loop.call_later(_COMPANY_S, self._begin, context=self._context)
+
+    def _begin(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        self._pressing = True
+        self._draining = self._loop.create_task(self._drain(), context=self._context)
+        self._draining.add_done_callback(self._stopped)
 
     async def _drain(self) -> None:
         # Begins one turn of the loop after the first operation: what is asked for in that turn goes along.
-        while self._queue:
+        while self._queue and self._pressing:
             self._batch, self._queue = self._queue[: self._most], self._queue[self._most :]
+            self._pressing = self._closed or bool(self._queue)
             await self._do(self._batch)
         self._draining = None
+        if self._queue:
+            self._begin_when_due()
 
     def _stopped(self, draining: asyncio.Task[None]) -> None:
         if draining.cancelled():  # abandoned, or the event loop is being torn down
-            left, self._batch, self._queue = [*self._batch, *self._queue], [], []
-            for operation in left:
-                _give(operation.future, StoreUnavailable("the store was stopped; whether it wrote this is unknown"))
             self._draining = None
+            self._give_up()
+
+    def _give_up(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        left, self._batch, self._queue = [*self._batch, *self._queue], [], []
+        for operation in left:
+            _give(operation.future, StoreUnavailable("the store was stopped; whether it wrote this is unknown"))
 
     async def _do(self, batch: list[Operation[Any]]) -> None:
         try:

@@ -97,7 +97,7 @@ class PostgresStore:
 
     def record(self, change: Change) -> Awaitable[None]:
         """As `Store.record`. Raises Conflict, too, for an attempt that may not exist beside another."""
-        return self._write(Record.checked(change))
+        return self._write(Record.checked(change), patient=change.patient)
 
     async def claim(self, worker: str, *, limit: int, now_ms: int, lease_ms: int, rate: RateLimit | None) -> Claims:
         """As `Store.claim`."""
@@ -177,10 +177,10 @@ class PostgresStore:
             raise StoreUnavailable("the store is not open")
         return await self._session.read(_sql[name], *arguments)
 
-    def _write(self, operation: Operation[Answer]) -> Awaitable[Answer]:
+    def _write(self, operation: Operation[Answer], *, patient: bool = False) -> Awaitable[Answer]:
         if self._session is None:
             return failed(StoreUnavailable("the store is not open"))
-        return self._session.writes.submit(operation)
+        return self._session.writes.submit(operation, patient=patient)
 
 
 def _encode_cursor(order_id: OrderId) -> str:

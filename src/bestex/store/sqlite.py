@@ -86,7 +86,7 @@ class SqliteStore:
 
     def record(self, change: Change) -> Awaitable[None]:
         """As `Store.record`. Raises Conflict, too, for an attempt that may not exist beside another."""
-        return self._write(Record.checked(change))
+        return self._write(Record.checked(change), patient=change.patient)
 
     async def claim(self, worker: str, *, limit: int, now_ms: int, lease_ms: int, rate: RateLimit | None) -> Claims:
         """As `Store.claim`."""
@@ -168,10 +168,10 @@ class SqliteStore:
             raise StoreUnavailable("the store is not open")
         return self._session
 
-    def _write(self, operation: Operation[Answer]) -> asyncio.Future[Answer]:
+    def _write(self, operation: Operation[Answer], *, patient: bool = False) -> asyncio.Future[Answer]:
         if self._session is None:
             return failed(StoreUnavailable("the store is not open"))
-        return self._session.writes.submit(operation)
+        return self._session.writes.submit(operation, patient=patient)
 
 
 def _encode_cursor(number: int) -> str:

@@ -34,6 +34,10 @@ class Answering:
     def ask(self, *texts: str) -> list[asyncio.Future[str]]:
         return [self.batcher.submit(Ask(text)) for text in texts]
 
+    def note(self, text: str) -> asyncio.Future[str]:
+        """Ask for something that may wait for company."""
+        return self.batcher.submit(Ask(text), patient=True)
+
     def _run(self, operations: list[Operation[Any]]) -> str:
         if self.error is not None:
             raise self.error
@@ -62,6 +66,51 @@ async def test_what_is_asked_for_meanwhile_goes_into_the_next() -> None:
         second = answering.ask("b", "c")
         assert await asyncio.gather(*first, *second) == ["a", "b", "c"]
     assert answering.batches == [["a"], ["b", "c"]]
+
+
+async def test_what_nobody_waits_for_goes_along_with_what_comes_next() -> None:
+    answering = Answering(InlineExecutor())
+    answering.note("a")
+    for _ in range(5):
+        await asyncio.sleep(0)
+    assert answering.batches == []
+    await asyncio.gather(*answering.ask("b"))
+    assert answering.batches == [["a", "b"]]
+
+
+async def test_what_nobody_waits_for_waits_after_a_batch_as_well() -> None:
+    with ThreadPoolExecutor(1) as executor:
+        answering = Answering(executor)
+        first = answering.ask("a")
+        await asyncio.sleep(0)  # the first batch is on its way
+        answering.note("b")
+        await asyncio.gather(*first)
+        await asyncio.sleep(0)
+        assert await asyncio.gather(*answering.ask("c")) == ["c"]
+    assert answering.batches == [["a"], ["b", "c"]]
+
+
+async def test_what_nobody_waits_for_is_done_without_company_too() -> None:
+    answering = Answering(InlineExecutor())
+    assert await answering.note("a") == "a"
+    assert await answering.note("b") == "b"
+    assert answering.batches == [["a"], ["b"]]
+
+
+async def test_closing_does_at_once_what_would_have_waited() -> None:
+    answering = Answering(InlineExecutor())
+    noted = answering.note("a")
+    await answering.batcher.close()
+    assert noted.result() == "a"
+
+
+async def test_abandoning_leaves_undone_what_would_have_waited() -> None:
+    answering = Answering(InlineExecutor())
+    noted = answering.note("a")
+    answering.batcher.abandon()
+    with pytest.raises(StoreUnavailable, match="stopped"):
+        await noted
+    assert answering.batches == []
 
 
 async def test_batches_are_bounded() -> None:
