@@ -7,29 +7,32 @@ process; above all the signed attempt is on disk before its first send.
 Whatever happens here, at any moment: the store knows the order, and an attempt that may land is in the store.
 """
 
-import asyncio
-
 import msgspec
 import structlog
 
 from bestex.errors import AttemptDead, BestexError, OutcomeUnknown, StaleVersion, StoreUnavailable
 from bestex.execution import narrate
-from bestex.execution.building import Composer, Composition
 from bestex.execution.conditions import Conditions
 from bestex.execution.fill import amounts_moved
 from bestex.execution.journal import EventMaker, Journal
 from bestex.execution.landing import Dead, FailedOnChain, Landed, Landing
 from bestex.execution.quoting import Quoting
-from bestex.execution.retry import backoff_ms, failed_transaction, may_retry, next_routing, order_error
-from bestex.execution.risk import check_funds
+from bestex.execution.retry import (
+    SLIPPAGE_EXCEEDED,
+    backoff_ms,
+    failed_transaction,
+    may_retry,
+    next_routing,
+    order_error,
+)
+from bestex.execution.signing import Signing
 from bestex.market.tokens import Tokens
 from bestex.orders.attempt import LIVE, Attempt, AttemptState
 from bestex.orders.order import Order
 from bestex.orders.status import Status
-from bestex.ports import Blockhash, Claim, Clock, Cluster, Entropy, Signer, Store
+from bestex.ports import Claim, Clock, Cluster, Entropy, Signer, Store
 from bestex.routing.quote import Route
-from bestex.solana.transaction import MAX_COMPUTE_UNITS, fee_lamports
-from bestex.types import Commitment, Mint, Routing, SwapMode, Token
+from bestex.types import Mint, Routing, Token
 
 _log = structlog.get_logger(__name__)
 
@@ -70,7 +73,7 @@ class Engine:
         self._conditions = conditions
         self._landing = landing
         self._settings = settings
-        self._composer = Composer(signer.pubkey)
+        self._signing = Signing(cluster=cluster, clock=clock, signer=signer, tokens=tokens, conditions=conditions)
 
     async def work(self, claim: Claim) -> None:
         """Take the order as far as it goes now. Never raises for what can go wrong with an order."""
@@ -88,14 +91,19 @@ class Engine:
             raise
 
     async def _try(self, journal: Journal) -> None:
-        """One try of a pending order, from the quotes on."""
+        """One try of a pending order, from the quotes on; another at once where only a path could not be taken."""
+        route: Route | None = None
         try:
             route = await self._route(journal)
             attempt = await self._submit(journal, route)
         except (StaleVersion, StoreUnavailable):
             raise
         except BestexError as error:
-            await self._give_back(journal, error)
+            if route is None or not self._has_another_way(journal.order, route, error):
+                await self._give_back(journal, error)
+                return
+            journal.note(narrate.retrying(journal.order, order_error(error), self._clock.now_ms()))
+            await self._try(journal)
         else:
             await self._land(journal, attempt)
 
@@ -121,84 +129,33 @@ class Engine:
             terms.out_amount or terms.in_amount,
             terms.slippage_bps,
             swap_mode=terms.swap_mode,
-            routing=next_routing(
-                journal.order, direct=self._quoting.has_pools(token_in, token_out, routing=Routing.SPLIT)
-            ),
+            routing=next_routing(journal.order, direct=self._has_own_pools(journal.order)),
             max_in_amount=terms.max_in_amount,
         )
         journal.note(narrate.routed(journal.order, route))
         return route
 
+    def _has_another_way(self, order: Order, route: Route, error: BestexError) -> bool:
+        """Whether a path has failed before anything was sent, and the next try takes none."""
+        told = order_error(error)
+        return (
+            route.kind == "path"
+            and told.code == SLIPPAGE_EXCEEDED
+            and may_retry(order, told)
+            and self._has_own_pools(order)
+        )
+
+    def _has_own_pools(self, order: Order) -> bool:
+        """Whether pools trade the order's two tokens against each other."""
+        return self._quoting.has_pools(*self._pair(order), routing=Routing.SPLIT)
+
     # --- build and submit ---------------------------------------------------------------------------------------------
 
     async def _submit(self, journal: Journal, route: Route) -> Attempt:
         """Make the attempt, and commit it. Events: built, submitted. Nothing is sent here."""
-        attempt, unit_limit = await self._sign(journal, route)
+        attempt, unit_limit = await self._signing.sign(journal, route)
         await journal.write(narrate.submitted(attempt, unit_limit), attempt=attempt)
         return attempt
-
-    async def _sign(self, journal: Journal, route: Route) -> tuple[Attempt, int]:
-        """Compose, simulate and sign; with the compute unit limit. Event: built."""
-        pools = sorted({leg.pool.address for leg in route.legs}, key=bytes)
-        blockhash, unit_price = await self._conditions.of(pools)
-        composition = self._compose(journal.order, route, blockhash, unit_price)
-        journal.note(narrate.built(journal.order, composition, blockhash, MAX_COMPUTE_UNITS, unit_price))
-        unit_limit = await self._simulate(journal.order, route, composition)
-        signature, signed = composition.draft.with_compute_unit_limit(unit_limit).sign(self._signer.sign)
-        leg = route.biggest
-        attempt = Attempt(
-            order_id=journal.order.id,
-            number=journal.order.attempts + 1,
-            state=AttemptState.PREPARED,
-            signature=signature,
-            transaction=signed,
-            blockhash=blockhash.blockhash,
-            last_valid_block_height=blockhash.last_valid_block_height,
-            in_amount=route.in_amount,
-            quoted_out_amount=route.out_amount,
-            min_out_amount=route.least_out,
-            max_in_amount=route.most_in,
-            swaps=[f"{leg.pool.venue}:{leg.pool.address}" for leg in route.legs],
-            venue=leg.pool.venue,
-            pool=str(leg.pool.address),
-            fee_lamports=fee_lamports(unit_limit, unit_price),
-            created_at_ms=self._clock.now_ms(),
-        )
-        return attempt, unit_limit
-
-    def _compose(self, order: Order, route: Route, blockhash: Blockhash, unit_price: int) -> Composition:
-        return self._composer.compose(
-            route,
-            [self._tokens.of_mint(mint) for mint in route.mints],
-            reference=order.id,
-            attempt=order.attempts + 1,
-            blockhash=blockhash.blockhash,
-            unit_limit=MAX_COMPUTE_UNITS,
-            unit_price_micro_lamports=unit_price,
-        )
-
-    async def _simulate(self, order: Order, route: Route, composition: Composition) -> int:
-        """The compute unit limit to set: 1.2 times what the simulation used. Raises as the chain would refuse.
-
-        A simulation that succeeds has spent what the order spends: the wallet is looked into only where it fails, and
-        where an exact output may come to cost more than it does in the simulation.
-        """
-        transaction = composition.draft.unsigned()
-        if order.terms.swap_mode is SwapMode.EXACT_OUT:
-            simulation, _ = await asyncio.gather(self._cluster.simulate(transaction), self._check_funds(order, route))
-        else:
-            simulation = await self._cluster.simulate(transaction)
-        if simulation.error is not None:
-            await self._check_funds(order, route)
-            raise failed_transaction(simulation.error, landed=False)
-        return min(MAX_COMPUTE_UNITS, simulation.units_consumed * 6 // 5)
-
-    async def _check_funds(self, order: Order, route: Route) -> None:
-        """Raise InsufficientFunds if the wallet is short."""
-        token_in, _ = self._pair(order)
-        payers = [self._signer.pubkey, self._composer.source_account(token_in)]
-        funds = await self._cluster.accounts(payers, Commitment.CONFIRMED)
-        check_funds(token_in, route.most_in, *funds.accounts)
 
     # --- land and confirm ---------------------------------------------------------------------------------------------
 

@@ -71,7 +71,7 @@ def ablated(name: str | None) -> Iterator[None]:
 
 def _send_before_store() -> Patches:
     async def submit(self: Engine, journal: Journal, route: Route) -> Attempt:
-        attempt, unit_limit = await self._sign(journal, route)
+        attempt, unit_limit = await self._signing.sign(journal, route)
         await self._cluster.send(attempt.transaction)
         await journal.write(narrate.submitted(attempt, unit_limit), attempt=attempt)
         return attempt

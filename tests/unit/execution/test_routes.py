@@ -202,7 +202,11 @@ async def test_amounts_that_contradict_the_mode_are_refused(tmp_path: Path) -> N
                 await engine.intake.place(wanted)
 
 
-async def test_after_a_pool_has_moved_no_path_is_tried_again_beside_pools_of_the_pair(tmp_path: Path) -> None:
+@pytest.mark.parametrize("sent", [False, True])
+async def test_after_a_pool_has_moved_no_path_is_tried_again_beside_pools_of_the_pair(
+    tmp_path: Path, sent: bool
+) -> None:
+    """Where nothing was sent yet, the next try begins at once: it takes another way."""
     async with world(tmp_path) as chain:
         for pool in pools_of(chain.paper, USDC, ETH):
             await Client(chain.paper).send(swap(pool, USDC, pool.reserves[pool.mints.index(USDC)] // 10))
@@ -210,8 +214,10 @@ async def test_after_a_pool_has_moved_no_path_is_tried_again_beside_pools_of_the
         engine = await chain.incarnation().start()
 
         async def move_the_first_pool() -> None:
-            chain.cluster.before_send = go_on
-            first = event(await chain.events(engine, order.id), Routed).legs[0]
+            chain.cluster.before_send = chain.cluster.before_simulate = go_on
+            while not (told := [each for each in await chain.events(engine, order.id) if isinstance(each, Routed)]):
+                await chain.clock.sleep(0.01)
+            first = told[0].legs[0]
             pool = pool_at(chain.paper, Mint.from_string(first.pool))
             me, between = WALLET.pubkey(), Mint.from_string(first.output_mint)
             await Client(chain.paper).send(create_ata(me, me, between), swap(pool, USDC, 10**10))
@@ -219,11 +225,13 @@ async def test_after_a_pool_has_moved_no_path_is_tried_again_beside_pools_of_the
 
         # The pools of the pair have become dear: a path pays far more.
         order = (await engine.intake.place(request("USDC", "ETH", "1000"))).order
-        chain.cluster.before_send = move_the_first_pool
+        setattr(chain.cluster, "before_send" if sent else "before_simulate", move_the_first_pool)
         order, events = await chain.until_terminal(engine, order.id)
         routed = [each for each in events if isinstance(each, Routed)]
         assert routed[0].kind == "path"
-        assert event(events, Retrying).error.code == "SLIPPAGE_EXCEEDED"
+        failed = event(events, Retrying)
+        assert failed.error.code == "SLIPPAGE_EXCEEDED"
+        assert (failed.retry_at > failed.at) is sent
         assert routed[1].kind in {"single", "split"}
         assert order.status is Status.CONFIRMED
 
