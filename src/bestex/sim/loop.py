@@ -243,10 +243,14 @@ class SimLoop(asyncio.AbstractEventLoop):
     def close(self) -> None:
         """Let go of everything. Killed tasks are unwound now, when it has no effect any more."""
         self._closed = True
-        for task in self._kept:
-            if isinstance(task, asyncio.Task) and not task.done():
+        for task, group in self._kept.items():
+            if not isinstance(task, asyncio.Task):
+                continue
+            if not task.done():
                 with suppress(Exception):
                     task.get_coro().close()
+            elif group.dead and not task.cancelled():
+                task.exception()  # whoever would have asked for it was killed first
         self._ready.clear()
         self._timers.clear()
         self._kept.clear()

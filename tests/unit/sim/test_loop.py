@@ -121,6 +121,25 @@ def test_a_killed_group_stops_without_its_finally() -> None:
     run(main())
 
 
+@pytest.mark.parametrize("killed", [False, True])
+def test_what_failed_and_was_asked_by_nobody_is_a_fault_unless_its_group_was_killed(killed: bool) -> None:
+    loop = SimLoop(random.Random(1))  # type: ignore[abstract]  # no sockets, no processes
+
+    async def fail() -> None:
+        raise ZeroDivisionError
+
+    async def main() -> None:
+        group = Group("process")
+        group.start(fail())
+        await sleep(1.0)
+        if killed:
+            group.kill()
+
+    loop.run(main())
+    loop.close()
+    assert len(loop.faults) == (0 if killed else 1)
+
+
 def test_what_a_group_starts_belongs_to_it() -> None:
     async def child() -> Group | None:
         return current_group()
