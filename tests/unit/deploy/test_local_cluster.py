@@ -28,7 +28,7 @@ def held(folder: Path) -> Iterator[Path]:
 
 async def refused(folder: Path, **options: bool) -> str:
     with pytest.raises(NotStarted) as error:
-        async with LocalCluster(folder, **options):  # type: ignore[arg-type]
+        async with LocalCluster(folder, **options):  # type: ignore[arg-type]  # each by its name
             raise AssertionError
     return str(error.value)
 
