@@ -259,6 +259,16 @@ async def test_without_limits_nobody_is_asked(tmp_path: Path, two: Two) -> None:
         assert [(each.asked, each.held) for each in two] == [(0, 0), (0, 0)]
 
 
+async def test_a_claim_that_found_all_there_was_is_not_repeated(tmp_path: Path) -> None:
+    async with running(tmp_path, Answering((5, 0)), poll_s=60.0) as made:
+        await until(lambda: len(made.store.rates) == 1)
+        made.works.let_finish(100)
+        for number in range(1, 6):
+            await made.place(number, number)
+            await until(lambda number=number: made.works.ended == number)  # type: ignore[misc]  # each its own
+        assert len(made.store.rates) == 6
+
+
 # --- the concurrency --------------------------------------------------------------------------------------------------
 
 

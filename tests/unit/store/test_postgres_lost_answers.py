@@ -1,7 +1,7 @@
 """Answers of PostgreSQL that are lost with the connection: what was asked for is done once, and answered."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable
 from urllib.parse import urlsplit
 
 import asyncpg
@@ -15,22 +15,11 @@ from bestex.store import statements
 from bestex.store.postgres import PostgresStore
 from bestex.types import OrderId
 from tests.support.orders import NOW_MS, Life, attempt, keys, pending
-from tests.support.postgres import count, empty_database, running_server
+from tests.support.postgres import count
 
 SETTLE = statements.load("postgres/write")["settle"]
 LONG_S = 30.0
 """More than any restart takes."""
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[PostgresServer]:
-    with running_server() as running:
-        yield running
-
-
-@pytest.fixture
-async def dsn(server: PostgresServer) -> str:
-    return await empty_database(server)
 
 
 def through(proxy: Proxy, dsn: str) -> str:

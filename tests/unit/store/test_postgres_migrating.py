@@ -1,35 +1,20 @@
 """A PostgreSQL database of an earlier version, or of a later one."""
 
-from collections.abc import Iterator
-
 import asyncpg
 import msgspec
 import pytest
-from deploy.local.postgres import PostgresServer
 
 from bestex.errors import ConfigError
 from bestex.runtime import SystemClock
 from bestex.store.pg_migrate import Migration, known_migrations, migrate
 from bestex.store.postgres import PostgresStore
 from tests.support.orders import NOW_MS, Life, keys, pending
-from tests.support.postgres import empty_database, running_server
 
 INSERT = """
     INSERT INTO open_orders (
         id, user_id, status, priority, seq, due_at_ms, created_at_ms, lease_owner, lease_until_ms, lease_epoch, document
     ) VALUES ($1, 'alice', $2, 0, $3, $4, $4, $5, $6, $7, $8)
 """
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[PostgresServer]:
-    with running_server() as running:
-        yield running
-
-
-@pytest.fixture
-async def dsn(server: PostgresServer) -> str:
-    return await empty_database(server)
 
 
 async def test_an_older_program_works_if_the_schema_says_so(dsn: str) -> None:

@@ -1,7 +1,7 @@
 """A PostgreSQL server that goes away, in every way that we can make it: nothing acknowledged is lost, or doubled."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 
 import asyncpg
 import pytest
@@ -13,22 +13,11 @@ from bestex.runtime import SystemClock
 from bestex.store.postgres import PostgresStore
 from bestex.types import OrderId
 from tests.support.orders import NOW_MS, Life, keys, pending
-from tests.support.postgres import count, empty_database, running_server
+from tests.support.postgres import count
 
 SESSIONS = "SELECT sessions FROM pg_stat_database WHERE datname = current_database()"
 LONG_S = 30.0
 """More than any restart takes."""
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[PostgresServer]:
-    with running_server() as running:
-        yield running
-
-
-@pytest.fixture
-async def dsn(server: PostgresServer) -> str:
-    return await empty_database(server)
 
 
 @pytest.fixture

@@ -1,7 +1,5 @@
 """How long the history is kept: a clock months ahead removes it, and nothing else."""
 
-from collections.abc import Iterator
-
 import asyncpg
 import pytest
 from deploy.local.postgres import PostgresServer
@@ -13,15 +11,9 @@ from bestex.store import pg_upkeep
 from bestex.store.postgres import PostgresStore
 from tests.support.clock import VirtualClock
 from tests.support.orders import NOW_MS, Life, attempt, keys, pending
-from tests.support.postgres import empty_database, running_server
+from tests.support.postgres import empty_database
 
 DAY_S = 86_400.0
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[PostgresServer]:
-    with running_server() as running:
-        yield running
 
 
 async def ended(store: PostgresStore, number: int, at_ms: int = NOW_MS) -> Order:

@@ -1,11 +1,10 @@
 """Several stores on one PostgreSQL database: what one does holds for all."""
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 
 import asyncpg
 import pytest
-from deploy.local.postgres import PostgresServer
 
 from bestex.errors import Conflict, IdempotencyMismatch, StaleVersion, StoreUnavailable
 from bestex.orders.attempt import AttemptState
@@ -16,21 +15,9 @@ from bestex.runtime import SystemClock
 from bestex.store.postgres import PostgresStore
 from bestex.types import OrderId, Signature
 from tests.support.orders import NOW_MS, Life, attempt, keys, pending
-from tests.support.postgres import empty_database, running_server
 
 LATER_MS = NOW_MS + 10_000
 LEASE_MS = 30_000
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[PostgresServer]:
-    with running_server() as running:
-        yield running
-
-
-@pytest.fixture
-async def dsn(server: PostgresServer) -> str:
-    return await empty_database(server)
 
 
 @pytest.fixture
